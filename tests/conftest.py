@@ -19,5 +19,7 @@ def shared_data() -> Path:
     """The folder of real images (GrabCut, COCO_MVal, BSDS500, LVIS); not part of the product."""
     folder = Path(os.environ.get("CLICKLAB_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"real images are absent: {folder} (set CLICKLAB_SHARED_DATA to a folder with GrabCut, BSDS500, ...)")
+        pytest.skip(
+            f"real images are absent: {folder} (set CLICKLAB_SHARED_DATA to a folder with GrabCut, BSDS500, ...)"
+        )
     return folder

@@ -86,9 +86,7 @@ class Clicks:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Clicks:
         """The same clicks on another device."""
-        return Clicks(
-            self.yx.to(device, non_blocking=non_blocking), self.label.to(device, non_blocking=non_blocking)
-        )
+        return Clicks(self.yx.to(device, non_blocking=non_blocking), self.label.to(device, non_blocking=non_blocking))
 
     def __len__(self) -> int:
         return self.yx.shape[0]

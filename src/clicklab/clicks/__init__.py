@@ -1,0 +1,1 @@
+"""Clicks: distances, the annotator's next click, maps and codes, geometry under crop, resize and flip."""

@@ -1,0 +1,1 @@
+"""Evaluation without a trainer: sessions, predictor, lockstep play, metrics, reports."""

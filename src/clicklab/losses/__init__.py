@@ -1,0 +1,1 @@
+"""Losses: plain functions from logits and target to one value per sample."""

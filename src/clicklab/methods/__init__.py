@@ -1,0 +1,28 @@
+"""The methods by name. A method's package is imported when asked for, and offers what `clicklab.checkpoint` needs:
+
+* `build(hyper_parameters) -> network` from the plain values that a training run or `convert` stored,
+* `matches(state_dict) -> bool` whether the keys of an official file are those of this method,
+* `from_official(checkpoint) -> network` the network with the weights of an official file.
+
+A network has `arguments`, the plain values that its constructor was given.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+METHODS: dict[str, str] = {
+    "simpleclick": "clicklab.methods.simpleclick",
+}
+
+
+def method_package(name: str) -> ModuleType:
+    """The package of a method.
+
+    Raises:
+        ValueError: on an unknown name; the message lists the known ones.
+    """
+    if name not in METHODS:
+        raise ValueError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
+    return import_module(METHODS[name])

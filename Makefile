@@ -1,0 +1,73 @@
+# Thin targets over the `clicklab` command. `make help` lists them.
+PYTHON  ?= python3
+VENV    ?= .venv
+BIN     := $(VENV)/bin
+DEVICES ?= 1
+VARIANT ?=
+ARGS    ?=
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+empty   :=
+space   := $(empty) $(empty)
+METHODS := $(filter-out _base,$(notdir $(wildcard experiments/*)))
+
+.PHONY: help setup demo test lint bench
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  methods: $(METHODS)"
+
+# lvis is installed without its dependencies: they would put the GUI build of OpenCV over the headless one (see pyproject.toml)
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "ClickLab needs Python 3.11 or newer; $(PYTHON) is older. Try: make setup PYTHON=python3.11"; exit 2; }
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV_ARGS) $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'lvis==0.5.3'
+	@touch $@
+
+setup: $(VENV)/.installed  ## make .venv with everything (VENV_ARGS=--system-site-packages keeps a machine's own torch)
+
+demo: setup  ## train a small network on generated shapes, measure it, draw it: runs/demo/
+	$(BIN)/clicklab demo --output runs/demo $(ARGS)
+
+test: setup  ## all tests (real images in ../shared/data are used where present)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ty check src data_modules
+
+train-%: setup  ## train a method: make train-simpleclick VARIANT="sbd large" DEVICES=8 DATA_ROOT=...
+	@for f in config $(VARIANT); do $(call known,$*,$$f.yaml); done
+	$(BIN)/clicklab fit --config experiments/_base/trainer.yaml --config experiments/$*/config.yaml \
+	  $(foreach v,$(VARIANT),--config experiments/$*/$(v).yaml) --trainer.devices=$(DEVICES) \
+	  --trainer.default_root_dir=runs/$(subst $(space),-,$(strip $* $(VARIANT))) $(ARGS)
+
+smoke-%: setup  ## two training steps and a short evaluation on generated data
+	@$(call known,$*,smoke.yaml)
+	$(BIN)/clicklab fit --config experiments/_base/trainer.yaml --config experiments/$*/config.yaml --config experiments/$*/smoke.yaml \
+	  --trainer.default_root_dir=runs/smoke-$* $(ARGS)
+
+eval-%: setup  ## measure a checkpoint: make eval-simpleclick CHECKPOINT=... DATA="GrabCut=... Berkeley=..."
+	@$(call known,$*,config.yaml)
+	@test -n "$(CHECKPOINT)" -a -n "$(DATA)" || { echo 'usage: make eval-$* CHECKPOINT=file DATA="NAME=FOLDER ..."'; exit 2; }
+	$(BIN)/clicklab evaluate $(CHECKPOINT) $(foreach d,$(DATA),--data $(d)) --output runs/eval-$* $(ARGS)
+
+sweep-%: setup  ## register the method's W&B sweep (needs a W&B login)
+	@$(call known,$*,sweep.yaml)
+	$(BIN)/wandb sweep experiments/$*/sweep.yaml
+
+bench: setup  ## speed, as ratios measured in one run
+	for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done
+
+.DEFAULT:
+	@echo "no target '$@'. Known ones:"; $(MAKE) --no-print-directory help; exit 2
+
+# $(1) method, $(2) file: says what exists when something does not
+define known
+{ test -f experiments/$(1)/$(2) || { echo "no experiments/$(1)/$(2). Methods: $(METHODS)."; \
+  test ! -d experiments/$(1) || echo "experiments/$(1) has: $$(cd experiments/$(1) && ls *.yaml | tr '\n' ' ')"; exit 2; }; }
+endef

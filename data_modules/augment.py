@@ -1,0 +1,119 @@
+"""Augmentation pipelines by name: image and layered ids change together, by albumentations, with the official values.
+
+Values: RITM and SimpleClick `models/iter_mask/*_{sbd,cocolvis}_itermask.py` (cards/protocol.md (e), "Augmentation").
+They were written for albumentations 0.5.2; where 2.0.8 means something else by the same name, a comment says what was
+done about it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+
+# albumentations asks the package index for a newer version when imported: no product of ours should call home
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations as A
+import cv2
+import numpy as np
+
+Transforms = list[A.BasicTransform | A.BaseCompose]
+
+
+class Augmentation:
+    """A pipeline that ends in crops of one size; all its chance comes from the generator that is passed in."""
+
+    def __init__(self, transforms: Transforms) -> None:
+        self._compose = A.Compose(transforms)
+
+    def __call__(
+        self, image: np.ndarray, layers: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Augments image (H, W, 3) uint8 and layers (H, W, L) int32 alike; new pixels are 0 in both."""
+        # one shared stream: `set_random_seed` would give every transform the same numbers (a flipped image would always
+        # be brightened too)
+        self._compose.set_random_state(rng, random.Random(int(rng.integers(2**63))))
+        result = self._compose(image=image, mask=layers)
+        return np.ascontiguousarray(result["image"]), np.ascontiguousarray(result["mask"])
+
+
+def _resize(low: float, high: float) -> A.BasicTransform:
+    # official UniformRandomResize: one factor for both sides; RandomScale adds 1 to its limits
+    # (it cuts the new sizes to whole pixels where the official code rounds them)
+    return A.RandomScale((low - 1, high - 1), cv2.INTER_LINEAR, cv2.INTER_NEAREST, p=1.0)
+
+
+def _crop(size: tuple[int, int]) -> Transforms:
+    # centred zeros where the image is smaller, in the layers too: padding is background, not ignored
+    # (official border_mode=0)
+    pad = A.PadIfNeeded(*size, position="center", border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=0, p=1.0)
+    return [pad, A.RandomCrop(*size, p=1.0)]
+
+
+def _colour() -> Transforms:
+    return [
+        A.RandomBrightnessContrast(brightness_limit=(-0.25, 0.25), contrast_limit=(-0.15, 0.4), p=0.75),
+        A.RGBShift(r_shift_limit=10, g_shift_limit=10, b_shift_limit=10, p=0.75),
+    ]
+
+
+def coco_lvis(size: tuple[int, int]) -> Transforms:
+    """COCO+LVIS training: scale 0.75..1.40, mirrored half of the time, colours."""
+    return [_resize(0.75, 1.40), A.HorizontalFlip(p=0.5), *_crop(size), *_colour()]
+
+
+def coco_lvis_val(size: tuple[int, int]) -> Transforms:
+    """COCO+LVIS validation crops: nothing but padding and a random crop."""
+    return _crop(size)
+
+
+def sbd(size: tuple[int, int]) -> Transforms:
+    """SBD training: scale 0.75..1.25, flips, quarter turns, small shifts and rotations, colours."""
+    vertical, horizontal = A.VerticalFlip(p=1.0), A.HorizontalFlip(p=1.0)
+    both = A.Sequential([A.VerticalFlip(p=1.0), A.HorizontalFlip(p=1.0)], p=1.0)
+    return [
+        _resize(0.75, 1.25),
+        # official Flip() of 0.5.2, gone in 2.x: vertical, horizontal or both with 1/3 each, half of the time
+        A.OneOf([vertical, horizontal, both], p=0.5),
+        A.RandomRotate90(p=0.5),
+        # official ShiftScaleRotate(0.03, 0, 3), deprecated in 2.x; Affine cuts the shift to whole pixels
+        A.Affine(
+            translate_percent={"x": (-0.03, 0.03), "y": (-0.03, 0.03)},
+            rotate=(-3.0, 3.0),
+            interpolation=cv2.INTER_LINEAR,
+            mask_interpolation=cv2.INTER_NEAREST,
+            border_mode=cv2.BORDER_CONSTANT,
+            fill=0,
+            fill_mask=0,
+            p=0.75,
+        ),
+        *_crop(size),
+        *_colour(),
+    ]
+
+
+def sbd_val(size: tuple[int, int]) -> Transforms:
+    """SBD validation crops: scale 0.75..1.25, padding, a random crop."""
+    return [_resize(0.75, 1.25), *_crop(size)]
+
+
+AUGMENTATIONS: dict[str, Callable[[tuple[int, int]], Transforms]] = {
+    "coco_lvis": coco_lvis,
+    "coco_lvis_val": coco_lvis_val,
+    "sbd": sbd,
+    "sbd_val": sbd_val,
+}
+
+
+def augmentation(name: str, size: tuple[int, int]) -> Augmentation:
+    """The pipeline `name` of `AUGMENTATIONS` ending in crops of `size` (H, W).
+
+    Raises:
+        ValueError: unknown name, or a size below 1.
+    """
+    if name not in AUGMENTATIONS:
+        raise ValueError(f"there is no augmentation {name!r}; the known ones are {', '.join(sorted(AUGMENTATIONS))}")
+    if min(size) < 1:
+        raise ValueError(f"crop size is {size}: both sides have to be at least 1 pixel")
+    return Augmentation(AUGMENTATIONS[name](size))

@@ -1,0 +1,44 @@
+"""The datasets that can be used by name, one file per family, imported only when asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from data_modules.sample import SceneDataset
+
+DATASETS: dict[str, str] = {
+    "Shapes": "shapes:Shapes",
+    "Folder": "folder:Folder",
+    "GrabCut": "grabcut:GrabCut",
+    "Berkeley": "grabcut:Berkeley",
+    "DAVIS": "davis:DAVIS",
+    "COCO_MVal": "davis:COCO_MVal",
+    "BSDS500": "bsds:BSDS500",
+    "SBD": "sbd:SBD",
+    "COCO_LVIS": "coco_lvis:COCO_LVIS",
+}
+
+
+def dataset_class(name: str) -> type[SceneDataset]:
+    """The class behind a name of `DATASETS`. Raises ValueError listing the known names for any other."""
+    if name not in DATASETS:
+        raise ValueError(f"there is no dataset {name!r}; the known ones are {', '.join(sorted(DATASETS))}")
+    module, _, attribute = DATASETS[name].partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), attribute)
+
+
+def open_dataset(name: str, root: str | Path | None = None, **options: Any) -> SceneDataset:
+    """Opens a dataset by name.
+
+    Args:
+        name: a key of `DATASETS`.
+        root: the folder that holds it, in the layout that its class describes; `Shapes` needs none.
+        options: further arguments of the class, such as `split`.
+
+    Raises:
+        ValueError: unknown name, or an option with an impossible value.
+        FileNotFoundError: the folder or a part of it is missing; the message says where the set comes from.
+    """
+    return dataset_class(name)(root, **options)  # ty: ignore[too-many-positional-arguments]

@@ -1,0 +1,143 @@
+"""SBD, the Semantic Boundaries Dataset: instances of 11 355 Pascal images (cards data.md 4, protocol.md (a), (b))."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from scipy.ndimage import find_objects
+
+from data_modules.datasets.files import need_file, need_folder, need_same_size, read_mat, read_rgb
+from data_modules.datasets.restricted_pickle import load_pickle
+from data_modules.sample import BrokenScene, Scene, SceneDataset, SceneObject
+
+BUGGY_FILL = 0.08
+WEIGHT_POWER = 1.25
+
+
+class SBD(SceneDataset):
+    """`img/<name>.jpg`, `inst/<name>.mat` and `<split>.txt` in the root, or in its folder `dataset` as in the archive.
+
+    Training drops objects that fill less than 8 % of their box (`min_fill`); evaluation keeps all, one item per
+    instance in the order of the list and of rising ids. No pixel is ignored.
+    """
+
+    name = "SBD"
+    page: ClassVar[str] = (
+        "the SBD page of Hariharan et al. ('Semantic Boundaries Dataset and Benchmark', benchmark.tgz)"
+    )
+    splits: ClassVar[tuple[str, ...]] = ("train", "val", "train_noval")
+    licence: ClassVar[str] = "images: terms of Flickr; research use"
+    published: ClassVar[Mapping[str, int]] = {
+        "train images": 8498,
+        "train objects": 20172,
+        "val images": 2857,
+        "val objects": 6671,
+        "train_noval images": 5623,
+    }
+
+    def __init__(self, root: str | Path, split: str = "val", min_fill: float | None = None) -> None:
+        """Reads the list of names.
+
+        Args:
+            root: the folder that holds img, inst and the lists.
+            split: train (8498 images), val (2857), or train_noval (5623: without any image of VOC 2012 val; a separate
+                download, used by none of the papers).
+            min_fill: objects with area / box area below this are dropped; None means 0.08 for training splits and 0
+                (all stay) for val, as in the official code.
+        """
+        if split not in self.splits:
+            raise ValueError(f"SBD has no split {split!r}; the splits are {', '.join(self.splits)}")
+        self.root = need_folder(root, page=self.page)
+        if not (self.root / "img").is_dir() and (self.root / "dataset").is_dir():
+            self.root = self.root / "dataset"
+        for folder in ("img", "inst"):
+            need_folder(self.root, folder, page=self.page)
+        names = need_file(self.root, f"{split}.txt", page=self.page).read_text(encoding="utf-8").splitlines()
+        self.names = [name.strip() for name in names if name.strip()]
+        self.split = split
+        self.min_fill = min_fill if min_fill is not None else (0.0 if split == "val" else BUGGY_FILL)
+        self._ids: dict[int, list[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Scene:
+        name = self.names[index]
+        image_path, mask_path = self.root / "img" / f"{name}.jpg", self.root / "inst" / f"{name}.mat"
+        ids = self._instances(index)
+        image = read_rgb(image_path)
+        need_same_size(image, ids, image_path, mask_path)
+        return Scene(image, ids[..., None], {key: SceneObject(0) for key in self._ids[index]}, name)
+
+    def scene_name(self, index: int) -> str:
+        return self.names[index]
+
+    def objects(self) -> list[tuple[int, int]]:
+        listed = []
+        for index in range(len(self)):
+            if index not in self._ids:
+                try:
+                    self._instances(index)
+                except BrokenScene:
+                    self._ids[index] = [0]
+            listed += [(index, key) for key in self._ids[index]]
+        return listed
+
+    def _instances(self, index: int) -> np.ndarray:
+        """(H, W) int32 instance ids without the dropped objects; notes the ids that are left."""
+        path = self.root / "inst" / f"{self.names[index]}.mat"
+        ids = read_instances(path)
+        drop = thin_objects(ids, self.min_fill) if self.min_fill > 0 else []
+        ids[np.isin(ids, drop)] = 0
+        self._ids[index] = (np.flatnonzero(np.bincount(ids.ravel())[1:]) + 1).tolist()
+        return ids
+
+
+def read_instances(path: Path) -> np.ndarray:
+    """(H, W) int32 instance ids of an `inst` file, 0 background. Raises BrokenScene naming the file."""
+    struct = read_mat(path, "GTinst")
+    try:
+        ids = np.asarray(struct["Segmentation"][0, 0]).astype(np.int32)
+    except (ValueError, IndexError, KeyError, TypeError) as error:
+        raise BrokenScene(f"{path}: not an SBD instance annotation ({error})") from error
+    if ids.ndim != 2 or ids.size == 0 or ids.min() < 0:
+        raise BrokenScene(f"{path}: GTinst.Segmentation is not an id map (shape {ids.shape})")
+    return ids
+
+
+def thin_objects(ids: np.ndarray, min_fill: float) -> list[int]:
+    """Ids with less than `min_fill` of their bounding box filled: broken masks, by the official rule."""
+    areas = np.bincount(ids.ravel())
+    thin = []
+    for key, place in enumerate(find_objects(ids), start=1):
+        if place is not None:
+            rows, columns = place
+            box = (rows.stop - rows.start) * (columns.stop - columns.start)
+            if areas[key] / box < min_fill:
+                thin.append(key)
+    return thin
+
+
+def read_sample_weights(path: str | Path, power: float = WEIGHT_POWER) -> np.ndarray:
+    """Probability of each training image, (N,) float64 that sums to 1: proportional to (1 - score) ** power.
+
+    The official `sbd_samples_weights.pkl` is a list of (index, name, score); the index counts the lines of train.txt.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds something else; the message names the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"the sample weights {path} are missing; they are in assets/ of the RITM repository")
+    try:
+        rows = sorted((int(index), float(score)) for index, _, score in load_pickle(path))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a list of (index, name, score): {error}") from error
+    if [index for index, _ in rows] != list(range(len(rows))):
+        raise ValueError(f"{path}: the indices are not 0..{len(rows) - 1}")
+    weight = np.clip(1 - np.array([score for _, score in rows]), 0, None) ** power
+    return weight / weight.sum()

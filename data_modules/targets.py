@@ -1,0 +1,250 @@
+"""What one training sample asks for: which objects are the target, and where the first clicks fall.
+
+Source: the official MultiPointSampler and DSample (cards/protocol.md (b) and (e)). All randomness comes from the numpy
+    generator passed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from clicklab.records import IGNORE
+from data_modules.sample import SceneObject
+
+Point = tuple[int, int, bool]
+
+
+@dataclass(frozen=True)
+class TargetLaw:
+    """Which objects of a scene become the target. Official values of SBD and COCO+LVIS in brackets.
+
+    Attributes:
+        merge_prob: chance that the target is a union of several root objects (both 0.15).
+        max_merged: most objects in such a union (both 2).
+        stuff_prob: chance, per scene, that stuff regions may be targets; otherwise they are background (SBD 0,
+            COCO+LVIS 0.30).
+        min_object_area: objects with fewer pixels after augmentation are no targets (SBD 80, COCO+LVIS 1000).
+        keep_background_prob: chance that a crop without any object is used as it is (SBD 0.01, COCO+LVIS 0.05).
+    """
+
+    merge_prob: float = 0.15
+    max_merged: int = 2
+    stuff_prob: float = 0.0
+    min_object_area: int = 0
+    keep_background_prob: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("merge_prob", "stuff_prob", "keep_background_prob"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"targets.{name} is {getattr(self, name)}: a probability lies in 0..1")
+        if self.max_merged < 2:
+            raise ValueError(f"targets.max_merged is {self.max_merged}: a union has at least 2 objects")
+        if self.min_object_area < 0:
+            raise ValueError(f"targets.min_object_area is {self.min_object_area}: give a number of pixels, 0 or more")
+
+
+@dataclass(frozen=True)
+class PointLaw:
+    """Where the random first clicks fall. Defaults: all released official configs (CFR-ICL ViT-H: 12 points).
+
+    Attributes:
+        max_points: most clicks per sign.
+        gamma: n more clicks have probability proportional to gamma^n.
+        expand_ratio: the border zone reaches ceil(expand_ratio * sqrt(area)) pixels around the target.
+        erode_prob: chance that positive clicks keep away from an object's outline, by `erode_pixels`.
+        erode_pixels: how far (official: 3 erosions with a 3 x 3 square).
+        background, other, border: shares of negative clicks anywhere outside, on other objects, close to the target.
+    """
+
+    max_points: int = 24
+    gamma: float = 0.8
+    expand_ratio: float = 0.1
+    erode_prob: float = 0.9
+    erode_pixels: int = 3
+    background: float = 0.1
+    other: float = 0.4
+    border: float = 0.5
+
+    def __post_init__(self) -> None:
+        shares = (self.background, self.other, self.border)
+        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"points.background, other and border are {shares}: shares of 0 or more that add up to 1")
+        if self.max_points < 1 or self.erode_pixels < 0 or self.expand_ratio < 0 or self.gamma <= 0:
+            raise ValueError(f"impossible point settings: {self}")
+        if not 0 <= self.erode_prob <= 1:
+            raise ValueError(f"points.erode_prob is {self.erode_prob}: a probability lies in 0..1")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The chosen target of one crop.
+
+    Attributes:
+        mask: (H, W) int8, 1 target, 0 background, -1 ignore.
+        ids: the objects whose union it is; empty for a crop without target.
+        parts: (H, W) bool, one mask per object, ignored pixels left out.
+        background: (H, W) bool, where negative clicks of the kind "anywhere" may fall.
+        others: (H, W) bool, where those of the kind "on another object" may fall.
+    """
+
+    mask: np.ndarray
+    ids: tuple[int, ...]
+    parts: tuple[np.ndarray, ...]
+    background: np.ndarray
+    others: np.ndarray
+
+
+def without_stuff(objects: dict[int, SceneObject]) -> dict[int, SceneObject]:
+    """The objects that are no stuff regions."""
+    return remove_objects(objects, {key for key, entry in objects.items() if entry.stuff})
+
+
+def remove_objects(objects: dict[int, SceneObject], gone: set[int]) -> dict[int, SceneObject]:
+    """The objects without those in `gone`; children of a removed object move to its nearest parent that is left."""
+    kept = {}
+    for key, entry in objects.items():
+        if key in gone:
+            continue
+        parent = entry.parent
+        while parent in gone:
+            parent = objects[parent].parent
+        kept[key] = entry if parent == entry.parent else replace(entry, parent=parent)
+    return kept
+
+
+def settle(
+    layers: np.ndarray, objects: dict[int, SceneObject]
+) -> tuple[np.ndarray, dict[int, SceneObject], dict[int, int]]:
+    """Brings layers and object table of a crop into line.
+
+    Args:
+        layers: (H, W, L) int32 ids after augmentation.
+        objects: the objects that may be used; the pixels of all other ids become background.
+
+    Returns:
+        The layers (the same array where nothing had to change), the objects that still have pixels, and their areas.
+    """
+    # shifted by one, so that -1 (ignore) is counted too and stays apart
+    counts = np.bincount((layers.ravel() + 1).astype(np.intp))
+    present = np.flatnonzero(counts[2:]) + 1
+    unknown = [key for key in present.tolist() if key not in objects]
+    if unknown:
+        table = np.arange(-1, len(counts) - 1, dtype=np.int32)
+        table[np.asarray(unknown) + 1] = 0
+        layers = table[layers + 1]
+    areas = {key: int(counts[key + 1]) for key in present.tolist() if key in objects}
+    return layers, remove_objects(objects, objects.keys() - areas.keys()), areas
+
+
+def choose_target(
+    layers: np.ndarray, objects: dict[int, SceneObject], law: TargetLaw, rng: np.random.Generator
+) -> Target:
+    """One root object, or now and then the union of several. Without objects the target is empty.
+
+    Args:
+        layers: (H, W, L) ids, settled; ids that are not in `objects` (too small) still count as other objects.
+        objects: what may be chosen.
+    """
+    ignored = _any_layer(layers == IGNORE) if layers.min() < 0 else np.zeros(layers.shape[:2], bool)
+    occupied = _any_layer(layers > 0)
+    if not objects:
+        free = ~occupied & ~ignored
+        return Target(np.where(ignored, IGNORE, 0).astype(np.int8), (), (), free, free)
+    roots = [key for key, entry in objects.items() if entry.parent == 0]
+    count = 1
+    if len(roots) > 1 and rng.random() < law.merge_prob:
+        count = int(rng.integers(2, min(len(roots), law.max_merged) + 1))
+    ids = tuple(roots[i] for i in rng.choice(len(roots), size=count, replace=False))
+    parts = tuple((layers[..., objects[key].layer] == key) & ~ignored for key in ids)
+    mask = np.logical_or.reduce(parts)
+    background = ~(mask | ignored)
+    # official rule: where the target is all there is, "on another object" means anywhere outside
+    others = occupied & background if len(objects) > count else background
+    return Target(np.where(ignored, IGNORE, mask).astype(np.int8), ids, parts, background, others)
+
+
+def _any_layer(marked: np.ndarray) -> np.ndarray:
+    # over the few layers one by one: numpy is slow at reducing a short last axis
+    return np.logical_or.reduce([marked[..., layer] for layer in range(marked.shape[2])])
+
+
+def sample_points(target: Target, law: PointLaw, rng: np.random.Generator) -> list[Point]:
+    """Random clicks (y, x, positive): first the positive ones, then the negative ones, `max_points` of each at most.
+
+    Unlike the official code no click ever falls on ignored pixels (there they count as object and as background at
+    once).
+    """
+    return _positive_points(target, law, rng) + _negative_points(target, law, rng)
+
+
+def _positive_points(target: Target, law: PointLaw, rng: np.random.Generator) -> list[Point]:
+    places = [np.flatnonzero(_eroded(part, law, rng)) for part in target.parts[: law.max_points]]
+    places = [place for place in places if len(place)]
+    if not places:
+        return []
+    if len(places) == 1:
+        count = 1 + _draw_count(law.gamma, law.max_points - 1, rng)
+        return _points(places[0][rng.integers(len(places[0]), size=count)], target.mask.shape[1], True)
+    # a merged target gets one click on each object, then any number anywhere on it, objects being equally likely
+    first = [place[rng.integers(len(place))] for place in places]
+    count = min(_draw_count(law.gamma, law.max_points, rng), law.max_points - len(first))
+    chosen = [places[i] for i in rng.integers(len(places), size=count)]
+    return _points(first + [place[rng.integers(len(place))] for place in chosen], target.mask.shape[1], True)
+
+
+def _negative_points(target: Target, law: PointLaw, rng: np.random.Generator) -> list[Point]:
+    count = _draw_count(law.gamma, law.max_points, rng)
+    zones = rng.choice(3, size=count, p=(law.background, law.other, law.border))
+    found = []
+    for zone, number in zip(*np.unique(zones, return_counts=True), strict=True):
+        place = np.flatnonzero(_negative_zone(target, int(zone), law))
+        if len(place):  # an empty zone drops its clicks, as officially
+            found.append(place[rng.integers(len(place), size=number)])
+    if not found:
+        return []
+    return _points(rng.permutation(np.concatenate(found)), target.mask.shape[1], False)
+
+
+def _negative_zone(target: Target, zone: int, law: PointLaw) -> np.ndarray:
+    """(H, W) bool where negative clicks of a kind may fall: 0 background, 1 other objects, 2 border."""
+    if zone == 0 or not target.ids:
+        return target.background
+    if zone == 1:
+        return target.others
+    inside = (target.mask == 1).astype(np.uint8)
+    reach = int(np.ceil(law.expand_ratio * np.sqrt(inside.sum())))
+    return cv2.dilate(inside, _square(reach)).astype(bool) & target.background
+
+
+def _eroded(part: np.ndarray, law: PointLaw, rng: np.random.Generator) -> np.ndarray:
+    """The part without its outermost pixels, most of the time and unless too little (10 pixels) would be left."""
+    if rng.random() >= law.erode_prob:
+        return part
+    inner = cv2.erode(part.astype(np.uint8), _square(law.erode_pixels))
+    return inner.astype(bool) if np.count_nonzero(inner) > 10 else part
+
+
+def _square(reach: int) -> np.ndarray:
+    # `reach` steps of a 3 x 3 square are one step of a (2 reach + 1) square
+    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+
+
+def _draw_count(gamma: float, highest: int, rng: np.random.Generator) -> int:
+    return int(np.searchsorted(_count_cdf(gamma, highest), rng.random(), side="right"))
+
+
+@lru_cache(maxsize=16)
+def _count_cdf(gamma: float, highest: int) -> np.ndarray:
+    """Cumulated probabilities of 0..highest under p ~ gamma^n."""
+    weights = gamma ** np.arange(highest + 1)
+    cdf = np.cumsum(weights / weights.sum())
+    cdf[-1] = 1.0  # rounding must not leave a gap at the end
+    return cdf
+
+
+def _points(flat: np.ndarray | list[int], width: int, positive: bool) -> list[Point]:
+    return [(index // width, index % width, positive) for index in np.asarray(flat, dtype=np.intp).tolist()]

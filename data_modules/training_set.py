@@ -1,0 +1,210 @@
+"""Training samples: which scene, which crop of it, which target, which first clicks.
+
+Sample i of epoch e of a run with seed s is a pure function of (s, e, i), whatever the number of workers, ranks or
+interruptions.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from clicklab.records import Batch, Clicks, ObjectTable
+from data_modules.augment import Augmentation
+from data_modules.sample import BrokenScene, Scene, SceneObject
+from data_modules.sources import TrainingSource, read_sample_weights
+from data_modules.targets import (
+    Point,
+    PointLaw,
+    TargetLaw,
+    choose_target,
+    remove_objects,
+    sample_points,
+    settle,
+    without_stuff,
+)
+
+DRAWS, CROPS = 1000, 100  # how often a scene is drawn, and a crop of it tried, before giving up
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """One crop with target and first clicks, before batching.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB; target: (H, W) int8; points: first clicks.
+        layers: (H, W, L) int32 and objects: their table, both None unless asked for.
+    """
+
+    image: np.ndarray
+    target: np.ndarray
+    points: list[Point]
+    layers: np.ndarray | None = None
+    objects: ObjectTable | None = None
+
+
+class TrainingSamples(Dataset[TrainingSample]):
+    """Random training samples of a mixture of datasets; the keys are (epoch, index).
+
+    With `epoch_length`, every sample draws its source and scene at random. Without, an epoch visits every scene of
+    every source once, in an order of its own. A scene that cannot be read is named once in a warning and replaced by
+    another one.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[TrainingSource],
+        augmentation: Augmentation,
+        targets: TargetLaw,
+        points: PointLaw,
+        seed: int,
+        epoch_length: int | None = None,
+        with_layers: bool = False,
+    ) -> None:
+        self.augmentation, self.targets, self.points = augmentation, targets, points
+        self.seed, self.epoch_length, self.with_layers = seed, epoch_length, with_layers
+        self.datasets = [source.dataset for source in sources]
+        self._check(sources)
+        weights = np.array([source.weight for source in sources], dtype=np.float64)
+        self._source_cdf = np.cumsum(weights / weights.sum())
+        self._scene_cdf = [
+            None
+            if source.sample_weights is None
+            else np.cumsum(read_sample_weights(source.sample_weights, source.dataset, source.sample_weights_gamma))
+            for source in sources
+        ]
+        self._starts = np.cumsum([0] + [len(dataset) for dataset in self.datasets])
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+        self._broken: set[tuple[int, int]] = set()
+
+    def _check(self, sources: Sequence[TrainingSource]) -> None:
+        if not sources:
+            raise ValueError("there is nothing to train on: give data.train a list of sources, each with a dataset")
+        if self.epoch_length is not None and self.epoch_length < 1:
+            raise ValueError(
+                f"epoch_length is {self.epoch_length}: give a number of samples, 1 or more, or leave it out"
+            )
+        for source in sources:
+            if not len(source.dataset):
+                raise ValueError(f"training source {source.dataset.name} has no scenes")
+            if not source.weight > 0:
+                raise ValueError(
+                    f"training source {source.dataset.name} has weight {source.weight}: it has to be above 0"
+                )
+            if self.epoch_length is None and (source.weight != 1 or source.sample_weights is not None):
+                raise ValueError(
+                    f"training source {source.dataset.name} has weights, but without epoch_length every scene is seen"
+                    " once per epoch: set epoch_length (official: 8498 for SBD, 30000 for COCO+LVIS)"
+                )
+
+    def __len__(self) -> int:
+        return int(self._starts[-1]) if self.epoch_length is None else self.epoch_length
+
+    def __getitem__(self, index: tuple[int, int] | int) -> TrainingSample:
+        # a bare index comes from Trainer(overfit_batches=...), which wants the same samples in every epoch
+        epoch, index = (0, index) if isinstance(index, int) else index
+        rng = np.random.default_rng([self.seed, epoch, index])
+        place = self._place(epoch, index, rng)
+        last: BrokenScene | None = None
+        for _ in range(DRAWS):
+            try:
+                if place not in self._broken:
+                    sample = self._sample(self.datasets[place[0]][place[1]], rng)
+                    if sample is not None:
+                        return sample
+            except BrokenScene as error:
+                last = error
+                self._report(place, error)
+            place = self._draw(rng)
+        reason = f"the last error was: {last}" if last else "no crop of them holds an object"
+        raise ValueError(f"{DRAWS} training scenes in a row could not be used; {reason}")
+
+    def _place(self, epoch: int, index: int, rng: np.random.Generator) -> tuple[int, int]:
+        """(source, scene) of a sample."""
+        if self.epoch_length is not None:
+            return self._draw(rng)
+        if self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self))
+        number = int(self._order[1][index])
+        source = int(np.searchsorted(self._starts, number, side="right")) - 1
+        return source, number - int(self._starts[source])
+
+    def _draw(self, rng: np.random.Generator) -> tuple[int, int]:
+        source = min(int(np.searchsorted(self._source_cdf, rng.random(), side="right")), len(self.datasets) - 1)
+        cdf, count = self._scene_cdf[source], len(self.datasets[source])
+        if cdf is None:
+            return source, int(rng.integers(count))
+        return source, min(int(np.searchsorted(cdf, rng.random(), side="right")), count - 1)
+
+    def _report(self, place: tuple[int, int], error: BrokenScene) -> None:
+        self._broken.add(place)
+        dataset = self.datasets[place[0]]
+        warnings.warn(f"{dataset.name}: scene {dataset.scene_name(place[1])} is left out: {error}", stacklevel=2)
+
+    def _sample(self, scene: Scene, rng: np.random.Generator) -> TrainingSample | None:
+        """A crop of the scene, or None where no crop with an object was found."""
+        usable = scene.objects if rng.random() < self.targets.stuff_prob else without_stuff(scene.objects)
+        for _ in range(CROPS if usable else 1):
+            image, layers = self.augmentation(scene.image, scene.layers, rng)
+            layers, objects, areas = settle(layers, usable)
+            # both numbers are drawn in any case, as officially
+            if (rng.random() < self.targets.keep_background_prob) or objects:
+                return self._finish(image, layers, objects, areas, rng)
+        return None
+
+    def _finish(
+        self,
+        image: np.ndarray,
+        layers: np.ndarray,
+        objects: dict[int, SceneObject],
+        areas: dict[int, int],
+        rng: np.random.Generator,
+    ) -> TrainingSample:
+        # the area limit comes after the retries, as officially: a crop with small objects only is a crop without target
+        objects = remove_objects(objects, {key for key in objects if areas[key] < self.targets.min_object_area})
+        target = choose_target(layers, objects, self.targets, rng)
+        points = sample_points(target, self.points, rng)
+        if not self.with_layers:
+            return TrainingSample(image, target.mask, points)
+        return TrainingSample(image, target.mask, points, layers, object_table(objects, areas, target.ids))
+
+
+def object_table(objects: dict[int, SceneObject], areas: dict[int, int], chosen: Sequence[int]) -> ObjectTable:
+    """The table of a crop's objects; `chosen` are the ids of the target."""
+    ids = sorted(objects)
+    return ObjectTable(
+        ids=torch.tensor(ids, dtype=torch.int64),
+        layer=torch.tensor([objects[key].layer for key in ids], dtype=torch.int64),
+        parent=torch.tensor([objects[key].parent for key in ids], dtype=torch.int64),
+        stuff=torch.tensor([objects[key].stuff for key in ids], dtype=torch.bool),
+        area=torch.tensor([areas[key] for key in ids], dtype=torch.int64),
+        target=torch.tensor([key in chosen for key in ids], dtype=torch.bool),
+    )
+
+
+def collate(samples: Sequence[TrainingSample]) -> Batch:
+    """Samples of one size as a batch with an empty previous mask; empty layers are added to the same number."""
+    image = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
+    target = torch.from_numpy(np.stack([sample.target for sample in samples]))[:, None].float()
+    layers = [sample.layers for sample in samples if sample.layers is not None]
+    tables = tuple(sample.objects for sample in samples if sample.objects is not None)
+    return Batch(
+        image=image.float().div_(255).contiguous(),
+        target=target,
+        clicks=Clicks.from_list([sample.points for sample in samples]),
+        prev_mask=torch.zeros_like(target),
+        layers=_stack_layers(layers) if layers else None,
+        objects=tables or None,
+    )
+
+
+def _stack_layers(layers: Sequence[np.ndarray]) -> Tensor:
+    most = max(ids.shape[2] for ids in layers)
+    padded = [np.pad(ids, ((0, 0), (0, 0), (0, most - ids.shape[2]))) for ids in layers]
+    return torch.from_numpy(np.stack(padded)).permute(0, 3, 1, 2).contiguous()

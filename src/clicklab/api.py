@@ -1,0 +1,56 @@
+"""`clicklab.evaluate`: any network on any datasets, by name and folder, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from clicklab.evaluation.play import evaluate_objects
+from clicklab.evaluation.protocol import Protocol
+from data_modules.datasets import open_dataset
+from data_modules.sample import EvaluationObjects, SceneDataset
+
+
+def evaluate(
+    network: nn.Module,
+    data: Mapping[str, str | Path | SceneDataset],
+    *,
+    output: str | Path | None = None,
+    limit: int | None = None,
+    batch_size: int = 8,
+    device: str = "cpu",
+    progress: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Plays the evaluation robot on every object and returns the record that `results.json` holds.
+
+    Args:
+        network: keeps the network contract; `forward(image, clicks, prev_mask) -> Prediction` is enough.
+        data: dataset name -> folder in the official layout (names: `data_modules.datasets.DATASETS`), or an opened dataset.
+        output: folder for `results.json`, table, CSV and curve, and for the journal from which a broken run resumes.
+        limit: only the first objects of each dataset.
+        batch_size: how many objects are played in lockstep; it changes the speed, not the result.
+        device: where the network runs, e.g. `cuda`.
+        progress: show a progress bar.
+        options: fields of `clicklab.evaluation.protocol.Protocol`, e.g. `max_clicks=20`.
+
+    Raises:
+        FileNotFoundError: a folder is missing; the message says where the set comes from.
+        ValueError: an unknown dataset name or an impossible option.
+    """
+    datasets = {
+        name: EvaluationObjects(source if isinstance(source, SceneDataset) else open_dataset(name, source), limit=limit)
+        for name, source in data.items()
+    }
+    return evaluate_objects(
+        network.to(device).eval(),
+        datasets,
+        Protocol(**options),
+        batch_size=batch_size,
+        device=device,
+        output=output,
+        progress=progress,
+    )

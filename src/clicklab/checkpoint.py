@@ -1,0 +1,86 @@
+"""From a file to a network: our training checkpoints, converted files and official releases alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from clicklab.foreign import fill, read_foreign
+from clicklab.methods import METHODS, method_package
+
+PREFIX = "network."  # of the network's keys in the state of a LightningModule
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
+    """The network of a checkpoint, in eval mode.
+
+    Args:
+        path: a file of a training run, of `clicklab convert`, or an official release of a known method.
+        device: where to put it.
+
+    Raises:
+        FileNotFoundError: no file there.
+        ValueError: not a checkpoint, unsafe, of no known method, or with keys that do not fit; the message says which.
+    """
+    return read_network(path)[1].to(device).eval()
+
+
+def convert(official: str | Path, out: str | Path) -> None:
+    """Writes the network of any checkpoint that `load` opens as a plain file of ours: tensors and plain values only.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load`; also when both paths are the same file.
+    """
+    official, out = Path(official), Path(out)
+    if official.resolve() == out.resolve():
+        raise ValueError(f"{out}: give another file to write than the one to read")
+    name, network = read_network(official)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(
+        {
+            "clicklab_method": name,
+            "hyper_parameters": {"variant": None, "network_options": network.arguments},
+            "state_dict": {PREFIX + key: value for key, value in network.state_dict().items()},
+        },
+        out,
+    )
+
+
+def read_network(path: str | Path) -> tuple[str, nn.Module]:
+    """Name of the method and network of a checkpoint; raises as `load`."""
+    checkpoint = read_foreign(path)
+    try:
+        if "clicklab_method" in checkpoint:
+            return checkpoint["clicklab_method"], _ours(checkpoint)
+        return _official(checkpoint)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _ours(checkpoint: dict[str, Any]) -> nn.Module:
+    missing = [key for key in ("hyper_parameters", "state_dict") if key not in checkpoint]
+    if missing:
+        raise ValueError(f"a ClickLab checkpoint with no {' and no '.join(missing)}")
+    network = method_package(checkpoint["clicklab_method"]).build(checkpoint["hyper_parameters"])
+    state = checkpoint["state_dict"]
+    fill(network, {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)})
+    return network
+
+
+def _official(checkpoint: dict[str, Any]) -> tuple[str, nn.Module]:
+    weights = checkpoint.get("state_dict")
+    if isinstance(weights, dict):
+        for name in METHODS:
+            package = method_package(name)
+            if package.matches(weights):
+                return name, package.from_official(checkpoint)
+    if "patch_embed.proj.weight" in checkpoint.get("model", weights or checkpoint):
+        raise ValueError(
+            "holds a pre-trained ViT backbone only, not an interactive model; "
+            "it is something to start training from: set `pretrained` to this file"
+        )
+    found = ", ".join(map(str, list(weights if isinstance(weights, dict) else checkpoint)[:8]))
+    raise ValueError(f"of no known method ({', '.join(METHODS)}); its keys begin with: {found}")

@@ -1,0 +1,188 @@
+"""The `clicklab` command. Training commands are Lightning's own CLI; the others are small parsers. Imports are lazy."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+TRAINING = {
+    "fit": "train a method from experiments/*.yaml (LightningCLI)",
+    "validate": "measure a training checkpoint on the validation sets of its configuration (LightningCLI)",
+    "test": "measure a training checkpoint on the test sets of its configuration (LightningCLI)",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; user errors end in one line and exit code 2 (CLICKLAB_DEBUG=1 shows the traceback)."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        if arguments and arguments[0] in TRAINING:
+            return train(arguments)
+        options = build_parser().parse_args(arguments)
+        return options.run(options)
+    except (ValueError, FileNotFoundError) as error:
+        if os.environ.get("CLICKLAB_DEBUG"):
+            raise
+        print(f"clicklab: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nclicklab: stopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+def train(arguments: list[str]) -> int:
+    """`fit`, `validate`, `test`: model and data by class_path, several --config merged from left to right."""
+    from lightning.pytorch import LightningDataModule
+    from lightning.pytorch.cli import LightningCLI
+
+    from clicklab.methods.base import ClickModule
+
+    LightningCLI(
+        ClickModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        save_config_kwargs={"overwrite": True},
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        parser_kwargs={"parser_mode": "omegaconf+", "prog": "clicklab"},
+        args=arguments,
+    )
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the commands that need no trainer."""
+    parser = argparse.ArgumentParser(prog="clicklab", description="Train, compare and use click-based segmentation.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, text in TRAINING.items():
+        commands.add_parser(name, help=text, add_help=False)
+    add_evaluate(commands)
+    add_convert(commands)
+    add_data(commands)
+    add_demo(commands)
+    return parser
+
+
+def add_evaluate(commands: argparse._SubParsersAction) -> None:
+    """`evaluate CHECKPOINT --data NAME=FOLDER ...`."""
+    command = commands.add_parser("evaluate", help="NoC of a checkpoint, ours or official, on datasets given by folder")
+    command.add_argument("checkpoint", type=Path, help="a training checkpoint, a converted file or an official .pth")
+    command.add_argument("--data", action="append", required=True, metavar="NAME=FOLDER", help="may be repeated")
+    command.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="results.json, table, curve, journal"
+    )
+    command.add_argument("--max-clicks", type=int, default=20, help="clicks per object (default %(default)s)")
+    command.add_argument("--limit", type=int, help="only the first objects of each dataset")
+    command.add_argument("--batch-size", type=int, default=8, help="objects in lockstep (default %(default)s)")
+    command.add_argument("--thresholds", type=float, nargs="+", default=[0.85, 0.90, 0.95], help="IoUs of NoC and NoF")
+    command.add_argument(
+        "--target-iou", type=float, help="stop an object at this IoU (default: highest threshold); 1.01: never"
+    )
+    command.add_argument(
+        "--mask-threshold", type=float, default=0.49, help="probability of the mask (default %(default)s)"
+    )
+    command.add_argument(
+        "--zoom-size", type=int, nargs="+", metavar="PIXELS", help="one: longer side, two: height width"
+    )
+    command.add_argument("--no-flip", action="store_true", help="do not average with the mirrored view")
+    command.add_argument("--boundary-iou", action="store_true", help="measure BIoU@k as well")
+    command.add_argument(
+        "--preset", choices=["official", "clean"], default="official", help="keep or drop official quirks"
+    )
+    command.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
+    command.set_defaults(run=run_evaluate)
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    """Loads, plays, writes; the same command continues a broken run."""
+    import torch
+
+    from clicklab.api import evaluate
+    from clicklab.checkpoint import load
+    from clicklab.evaluation.report import table
+
+    data = dict(name_and_folder(item) for item in options.data)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+    protocol = {"max_clicks": options.max_clicks, "thresholds": tuple(options.thresholds), "preset": options.preset}
+    protocol |= {"mask_threshold": options.mask_threshold, "flip": not options.no_flip}
+    protocol |= {"boundary_iou": options.boundary_iou, "target_iou": options.target_iou}
+    if options.zoom_size:
+        protocol["zoom_size"] = options.zoom_size[0] if len(options.zoom_size) == 1 else tuple(options.zoom_size)
+    results = evaluate(
+        load(options.checkpoint, device=device),
+        data,
+        output=options.output,
+        limit=options.limit,
+        batch_size=options.batch_size,
+        device=device,
+        progress=True,
+        **protocol,
+    )
+    print(table(results))
+    print(f"written: {options.output}/results.json")
+    return 0
+
+
+def name_and_folder(text: str) -> tuple[str, str]:
+    """Splits NAME=FOLDER; raises ValueError that shows the form wanted."""
+    name, separator, folder = text.partition("=")
+    if not (name and separator and folder):
+        raise ValueError(f"--data wants NAME=FOLDER, for example GrabCut=/data/GrabCut, got {text!r}")
+    return name, folder
+
+
+def add_convert(commands: argparse._SubParsersAction) -> None:
+    """`convert OFFICIAL OUT`."""
+    command = commands.add_parser("convert", help="an official checkpoint into our plain format (no foreign pickles)")
+    command.add_argument("official", type=Path)
+    command.add_argument("out", type=Path)
+    command.set_defaults(run=run_convert)
+
+
+def run_convert(options: argparse.Namespace) -> int:
+    """Reads safely, writes a file that `clicklab.load` opens."""
+    from clicklab.checkpoint import convert
+
+    convert(options.official, options.out)
+    print(f"written: {options.out}")
+    return 0
+
+
+def add_data(commands: argparse._SubParsersAction) -> None:
+    """`data check NAME=FOLDER` and `data export-shapes`."""
+    data = commands.add_parser("data", help="look at datasets: check").add_subparsers(required=True, metavar="ACTION")
+    check = data.add_parser("check", help="counts, broken files, what is missing and where it comes from")
+    check.add_argument("dataset", metavar="NAME=FOLDER")
+    check.set_defaults(run=run_check)
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """Prints the report; exit code 1 where something is broken."""
+    from data_modules.check import check
+
+    report = check(*name_and_folder(options.dataset))
+    print(report)
+    return 0 if report.ok else 1
+
+
+def add_demo(commands: argparse._SubParsersAction) -> None:
+    """`demo`: what `make demo` runs."""
+    command = commands.add_parser("demo", help="train a small network on generated shapes, measure and draw it")
+    command.add_argument("--output", type=Path, default=Path("runs/demo"), metavar="DIR")
+    command.add_argument("--steps", type=int, default=900, help="training steps (default %(default)s)")
+    command.set_defaults(run=run_demo)
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    """Everything from nothing, on the CPU, in minutes."""
+    from clicklab.demo import demo
+
+    demo(options.output, steps=options.steps)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Clicks as network input: disk maps and sine codes.
+
+Source: cards/protocol.md (e) "Click encoding" (RITM's DistMaps with disks) and cards/piclick.md section 5 (sine code).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from clicklab.records import EMPTY, Clicks
+
+
+def disk_maps(clicks: Clicks, size: tuple[int, int], radius: float) -> Tensor:
+    """One map of disks for the positive clicks and one for the negative ones.
+
+    A pixel belongs to a disk when its squared distance to the (unrounded) click is at most radius^2. Only the small
+    window round each click is looked at, so time and memory do not grow with clicks x pixels.
+
+    Args:
+        clicks: in pixels of the map, possibly outside; as officially, one with both coordinates negative is left out.
+            Of either precision: official zoom-in hands over float64, which moves a rim pixel in 1 of 500 zooms.
+        size: (H, W) of the map.
+        radius: in pixels; 5 in RITM and SimpleClick.
+
+    Returns:
+        (B, 2, H, W) float32 in {0, 1}: positive, negative.
+    """
+    height, width = size
+    yx, device = clicks.yx, clicks.yx.device
+    reach = math.ceil(radius)
+    offset = torch.arange(-reach, reach + 2, device=device)
+    # (B, N, window): the rows and the columns that the disk can touch
+    rows, columns = (yx.floor().long()[..., None] + offset).unbind(dim=2)
+    # the official order of roundings (difference, then float32), which decides pixels that lie exactly on the rim
+    row_part, column_part = (rows - yx[..., :1]).float().square(), (columns - yx[..., 1:]).float().square()
+    covered = row_part[..., :, None] + column_part[..., None, :] <= radius**2
+    covered &= ((rows >= 0) & (rows < height))[..., :, None] & ((columns >= 0) & (columns < width))[..., None, :]
+    covered &= ((clicks.label != EMPTY) & (yx.amax(dim=2) >= 0))[..., None, None]
+
+    channel = 2 * torch.arange(len(clicks), device=device)[:, None] + (clicks.label != 1)
+    pixel = (channel[..., None, None] * height + rows[..., :, None]) * width + columns[..., None, :]
+    # what is not covered goes into one cell behind the maps: no boolean indexing, so the device is never waited for
+    cells = len(clicks) * 2 * height * width
+    maps = torch.zeros(cells + 1, device=device)
+    maps.scatter_(0, pixel.where(covered, cells).flatten(), 1.0)
+    return maps[:cells].view(len(clicks), 2, height, width)
+
+
+def sine_encoding(yx: Tensor, size: tuple[int, int], channels: int, temperature: float = 10000.0) -> Tensor:
+    """Sine code of positions, the row in the first half of the channels and the column in the second.
+
+    Positions may be fractional; PiClick truncates them first (`yx.trunc()`).
+
+    Args:
+        yx: (..., 2) row and column in pixels.
+        size: (H, W) of the frame; the code covers one turn from border to border.
+        channels: length of the code, a multiple of 4.
+        temperature: ratio of the slowest to the fastest wave.
+
+    Returns:
+        (..., channels) float32; sine at even, cosine at odd places of each half.
+    """
+    halves = [_axis_code(yx[..., axis], size[axis], channels, temperature) for axis in (0, 1)]
+    return torch.cat(halves, dim=-1)
+
+
+def sine_grid(
+    size: tuple[int, int], channels: int, temperature: float = 10000.0, device: torch.device | str | None = None
+) -> Tensor:
+    """`sine_encoding` of every pixel of an image of `size` (H, W): (channels, H, W) float32."""
+    height, width = size
+    rows, columns = (
+        _axis_code(torch.arange(length, device=device), length, channels, temperature).T for length in size
+    )
+    return torch.cat([rows[:, :, None].expand(-1, -1, width), columns[:, None, :].expand(-1, height, -1)])
+
+
+def _axis_code(position: Tensor, length: int, channels: int, temperature: float) -> Tensor:
+    """(..., channels / 2) code of positions along one axis of `length` pixels."""
+    if channels % 4:
+        raise ValueError(f"channels of a sine code must be a multiple of 4, got {channels}")
+    angle = (position.float() + 1) / (length + 1e-6) * (2 * math.pi)
+    pairs = torch.arange(channels // 4, device=position.device)
+    angle = angle[..., None] / temperature ** (4 * pairs / channels)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)

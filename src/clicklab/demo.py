@@ -1,0 +1,106 @@
+"""`clicklab demo`: from nothing to a trained, measured and drawn network on generated shapes, on a CPU, in minutes."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import TQDMProgressBar
+from torch import Tensor, nn
+
+from clicklab.api import evaluate
+from clicklab.clicks.maps import disk_maps
+from clicklab.evaluation.report import picture_sheet, save_results, table
+from clicklab.evaluation.transforms import ZoomIn
+from clicklab.methods.simpleclick.module import SimpleClick
+from clicklab.records import Clicks, Prediction
+from data_modules.datamodule import InteractiveDataModule, TrainingSource
+from data_modules.datasets.shapes import Shapes
+from data_modules.sample import EvaluationObjects
+
+SIZE = 128
+HELD_OUT = 60
+
+
+class DiskAroundClicks(nn.Module):
+    """The trivial answer that a network has to beat: a disk around each positive click, less those around negative ones."""
+
+    zoom_in = ZoomIn(target_size=(SIZE, SIZE), skip_clicks=-1)
+
+    def __init__(self, radius: float = SIZE / 8) -> None:
+        super().__init__()
+        self.radius = radius
+
+    def forward(self, image: Tensor, clicks: Clicks, prev_mask: Tensor) -> Prediction:
+        """(B, 1, H, W) logits of +-10."""
+        height, width = image.shape[-2:]
+        disks = disk_maps(clicks, (height, width), self.radius)
+        return Prediction(20.0 * (disks[:, :1] - disks[:, 1:]).clamp(min=0) - 10.0)
+
+
+def train(steps: int, output: Path) -> SimpleClick:
+    """A small SimpleClick after `steps` batches of generated shapes."""
+    pl.seed_everything(0, verbose=False)
+    datamodule = InteractiveDataModule(
+        train=[TrainingSource(Shapes(length=4000, size=SIZE))],
+        crop_size=SIZE,
+        batch_size=16,
+        epoch_length=16 * steps,
+        augmentation="none",
+        num_workers=1,
+        min_object_area=80,
+        seed=0,
+    )
+    module = SimpleClick(variant="tiny", learning_rate=1e-3)
+    trainer = pl.Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        default_root_dir=output,
+        callbacks=[TQDMProgressBar(refresh_rate=10)],
+    )
+    trainer.fit(module, datamodule=datamodule)
+    trainer.save_checkpoint(output / "demo.ckpt")
+    return module
+
+
+def demo(output: Path, steps: int) -> dict[str, Any]:
+    """Trains, measures against two baselines on held-out shapes, writes table, curve and picture sheet into `output`."""
+    began = time.perf_counter()
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    output.mkdir(parents=True, exist_ok=True)
+    untrained = SimpleClick(variant="tiny").network
+    module = train(steps, output)
+    held_out = Shapes(length=HELD_OUT, size=SIZE, split="val")
+    results = {}
+    contenders = {
+        "SimpleClick (trained)": module.network,
+        "same, untrained": untrained,
+        "disk around clicks": DiskAroundClicks(),
+    }
+    for name, network in contenders.items():
+        print(f"measuring: {name}")
+        results[name] = evaluate(
+            network, {"Shapes": held_out}, batch_size=16, limit=HELD_OUT, progress=True, target_iou=1.01
+        )
+    save_results(results["SimpleClick (trained)"], output)
+    print(table(results))
+    (output / "table.txt").write_text(table(results) + "\n")
+    picture_sheet(EvaluationObjects(held_out), module.network, output / "pictures.png")
+    minutes = (time.perf_counter() - began) / 60
+    print(
+        f"Made in {minutes:.1f} min: {output}/table.txt, {output}/curve.png, {output}/pictures.png, {output}/demo.ckpt"
+    )
+    print(f"Measure it on your photos:  clicklab evaluate {output}/demo.ckpt --data Folder=FOLDER --output runs/mine")
+    print(
+        "Train the real thing:       make train-simpleclick DATA_ROOT=... DEVICES=8   (see experiments/simpleclick/README.md)"
+    )
+    return results

@@ -1,0 +1,92 @@
+"""A progress journal: one line per finished object, on disk at once, so that a broken evaluation goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import nn
+
+from clicklab.evaluation.lockstep import ObjectResult
+
+
+class Journal:
+    """Append-only JSON lines: a header with the settings, then one line per object.
+
+    Args:
+        path: file; made with its folder if it does not exist.
+        settings: whatever the results depend on; another journal than one of these settings is refused.
+
+    Attributes:
+        finished: dataset name -> index -> result, from earlier runs.
+
+    Raises:
+        ValueError: the file holds results of other settings, or is no journal.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path = path
+        self.finished: dict[str, dict[int, ObjectResult]] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows, length = self._read()
+        if rows:
+            self._check(rows[0].get("settings"), json.loads(json.dumps(settings)))
+        for row in rows[1:]:
+            dataset = row.pop("dataset")
+            row["clicks"] = [tuple(click) for click in row["clicks"]]
+            self.finished.setdefault(dataset, {})[row["index"]] = ObjectResult(**row)
+        self._file: IO[str] = path.open("a")
+        self._file.truncate(length)
+        if not rows:
+            self._write({"settings": settings})
+
+    def add(self, dataset: str, result: ObjectResult) -> None:
+        """Writes one finished object; it survives whatever happens next."""
+        self._write({"dataset": dataset, **asdict(result)})
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def _read(self) -> tuple[list[dict[str, Any]], int]:
+        """All whole lines, and where they end: a line torn by a crash is dropped."""
+        if not self.path.exists():
+            return [], 0
+        data = self.path.read_bytes()
+        length = data.rfind(b"\n") + 1
+        try:
+            return [json.loads(line) for line in data[:length].splitlines()], length
+        except ValueError as error:
+            raise ValueError(
+                f"{self.path} is no journal of an evaluation ({error}); remove it to start anew"
+            ) from error
+
+    def _check(self, found: dict[str, Any] | None, wanted: dict[str, Any]) -> None:
+        if found is None:
+            raise ValueError(f"{self.path} has no header; remove it to start anew")
+        other = [name for name in wanted if found.get(name) != wanted[name]]
+        if other:
+            changes = "; ".join(f"{name}: {found.get(name)} there, {wanted[name]} now" for name in other)
+            raise ValueError(
+                f"{self.path} holds results of other settings ({changes}). "
+                "Give another output folder, or remove the file to start anew"
+            )
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Class and checksum of all weights, so that results of two checkpoints are never mixed."""
+    checksum = 0
+    for name, tensor in network.state_dict().items():
+        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        checksum = zlib.crc32(data, zlib.crc32(name.encode(), checksum))
+    return f"{type(network).__qualname__}:{checksum:08x}"

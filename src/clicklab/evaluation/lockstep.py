@@ -1,0 +1,192 @@
+"""Many objects played in lockstep: every round one robot click and one answer for each of a pool of sessions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clicklab.clicks.next_click import robot_click
+from clicklab.evaluation.metrics import boundary_iou
+from clicklab.evaluation.predictor import Predictor
+from clicklab.evaluation.session import Session
+from clicklab.records import IGNORE, EvaluationObject, SkippedObject
+
+
+@dataclass(frozen=True)
+class ObjectResult:
+    """One object, played to its end.
+
+    Attributes:
+        index: position in the dataset.
+        name: file stem of the image.
+        object: id inside the annotation.
+        clicks: (y, x, label) in click order, label 1 positive, 0 negative.
+        ious: float32 IoU after each click.
+        seconds: this object's share of the wall time.
+        boundary_ious: BIoU after each click when the protocol asks for it.
+    """
+
+    index: int
+    name: str
+    object: int
+    clicks: list[tuple[int, int, int]]
+    ious: list[float]
+    seconds: float
+    boundary_ious: list[float] | None = None
+
+
+@dataclass
+class _Game:
+    """An object being played."""
+
+    item: EvaluationObject
+    session: Session
+    target: Tensor  # (H, W) int8
+    pred: Tensor  # (H, W) bool
+    clicked: Tensor  # (H, W) bool
+    ious: list[float] = field(default_factory=list)
+    boundary_ious: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class LockstepPlayer:
+    """Plays what is submitted, at most `batch_size` objects at a time; who is finished leaves, the next one enters.
+
+    Clicks and IoUs are those of the official one-at-a-time protocol whatever the batch size.
+
+    Wall time between two rounds (waiting for files included, as in the official SPC) is shared out over the objects of the round.
+    """
+
+    def __init__(self, predictor: Predictor, batch_size: int = 8) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        self.predictor = predictor
+        self.protocol = predictor.protocol
+        self.batch_size = batch_size
+        self._games: list[_Game] = []
+        self._clock = 0.0
+
+    def submit(self, item: EvaluationObject | SkippedObject) -> list[ObjectResult | SkippedObject]:
+        """Takes one more object; returns what got finished to make room for it. Unplayable objects come back as skipped."""
+        if isinstance(item, SkippedObject):
+            return [item]
+        reason = unplayable(item)
+        if reason:
+            return [SkippedObject(item.name, item.object, item.index, reason)]
+        if not self._games:
+            self._clock = time.perf_counter()
+        self._games.append(self._enter(item))
+        finished: list[ObjectResult | SkippedObject] = []
+        while len(self._games) == self.batch_size:
+            finished += self._round()
+        return finished
+
+    def drain(self) -> Iterator[ObjectResult]:
+        """Plays everything that was submitted to its end."""
+        while self._games:
+            yield from self._round()
+
+    def _enter(self, item: EvaluationObject) -> _Game:
+        session = Session(self.predictor, keep_history=False)
+        session.set_image(item.image)
+        target = torch.from_numpy(np.ascontiguousarray(item.target)).to(self.predictor.device)
+        pred = torch.zeros(target.shape, dtype=torch.bool, device=target.device)
+        if item.initial_mask is not None:
+            session.set_mask(item.initial_mask)
+            pred = session.map > self.protocol.mask_threshold
+        return _Game(item, session, target, pred, torch.zeros_like(pred))
+
+    @torch.no_grad()
+    def _round(self) -> list[ObjectResult]:
+        for games in of_like_size(self._games):
+            for game, (y, x, label) in zip(games, next_clicks(games), strict=True):
+                game.session.place_click(y, x, bool(label))
+                game.clicked[y, x] = True
+        self.predictor.answer([game.session for game in self._games])
+        self._measure()
+        now = time.perf_counter()
+        for game in self._games:
+            game.seconds += (now - self._clock) / len(self._games)
+        self._clock = now
+        finished = [game for game in self._games if self._is_finished(game)]
+        self._games = [game for game in self._games if not self._is_finished(game)]
+        return [self._result(game) for game in finished]
+
+    def _measure(self) -> None:
+        counts = []
+        for game in self._games:
+            game.pred = game.session.map > self.protocol.mask_threshold
+            known, wanted = game.target != IGNORE, game.target == 1
+            counts.append(torch.stack([(game.pred & wanted).sum(), ((game.pred | wanted) & known).sum()]))
+            if self.protocol.boundary_iou:
+                game.boundary_ious.append(boundary_iou(game.pred, game.target))
+        for game, (shared, union) in zip(self._games, torch.stack(counts).tolist(), strict=True):
+            game.ious.append(shared / union)
+
+    def _is_finished(self, game: _Game) -> bool:
+        played = len(game.ious)
+        reached = game.ious[-1] >= self.protocol.stop_iou and played >= self.protocol.min_clicks
+        return reached or played >= self.protocol.max_clicks
+
+    def _result(self, game: _Game) -> ObjectResult:
+        item = game.item
+        return ObjectResult(
+            index=item.index,
+            name=item.name,
+            object=item.object,
+            clicks=[(int(y), int(x), label) for y, x, label in game.session.clicks],
+            ious=np.asarray(game.ious, dtype=np.float32).tolist(),
+            seconds=game.seconds,
+            boundary_ious=game.boundary_ious if self.protocol.boundary_iou else None,
+        )
+
+
+def unplayable(item: EvaluationObject) -> str | None:
+    """Why an object cannot be played, None if it can."""
+    if item.image.ndim != 3 or item.image.shape[2] != 3 or item.image.dtype != np.uint8:
+        return f"image is {item.image.shape} {item.image.dtype}, wanted (H, W, 3) uint8"
+    if item.target.shape != item.image.shape[:2]:
+        return f"mask is {item.target.shape}, its image {item.image.shape[:2]}"
+    if not (item.target == 1).any():
+        return "empty mask"
+    if item.initial_mask is not None and item.initial_mask.shape != item.target.shape:
+        return f"initial mask is {item.initial_mask.shape}, its image {item.image.shape[:2]}"
+    return None
+
+
+def next_clicks(games: list[_Game]) -> list[tuple[int, int, int]]:
+    """(y, x, label) of the robot for each game, in one call; smaller images are filled up with ignored pixels."""
+    height = max(game.target.shape[0] for game in games)
+    width = max(game.target.shape[1] for game in games)
+
+    def filled(maps: list[Tensor], value: int) -> Tensor:
+        sizes = [(0, width - one.shape[1], 0, height - one.shape[0]) for one in maps]
+        return torch.stack([F.pad(one, size, value=value) for one, size in zip(maps, sizes, strict=True)])
+
+    yx, label = robot_click(
+        filled([game.pred for game in games], 0),
+        filled([game.target for game in games], IGNORE),
+        filled([game.clicked for game in games], 0),
+    )
+    rows = zip(yx.long().tolist(), label.tolist(), strict=True)
+    return [(y, x, positive) for (y, x), positive in rows]
+
+
+def of_like_size(games: list[_Game]) -> list[list[_Game]]:
+    """Games in groups whose common frame has at most twice the pixels of the smallest, so that filling up stays cheap."""
+    groups: list[list[_Game]] = []
+    height = width = smallest = 0
+    for game in sorted(games, key=lambda game: game.target.numel()):
+        height, width = max(height, game.target.shape[0]), max(width, game.target.shape[1])
+        if not groups or height * width > 2 * smallest:
+            groups.append([])
+            height, width = game.target.shape
+            smallest = height * width
+        groups[-1].append(game)
+    return groups

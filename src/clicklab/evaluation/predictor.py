@@ -1,0 +1,188 @@
+"""From clicks to masks for many sessions in one go: view, one batched step per view size, back to the full image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clicklab.clicks.geometry import flip_clicks
+from clicklab.evaluation.protocol import Protocol
+from clicklab.evaluation.session import Session, Turn
+from clicklab.evaluation.transforms import Frame, Size, View, average_flip, limit_longest_side
+from clicklab.records import Clicks, Prediction
+
+
+class Predictor:
+    """Answers clicks as the official predictors of RITM and SimpleClick do. It has no memory of its own.
+
+    A method that merges views or candidates in its own way overrides `merge`; one that looks elsewhere overrides `look`.
+
+    Args:
+        network: keeps the network contract (`start` and `step`, or only `forward`), in eval mode.
+        protocol: the settings.
+        view_scale: what the dataset asks for (DAVIS 1.5); the protocol may overrule it.
+        device: where the sessions live; default: where the network is.
+        context: entered round every call of the network, for example autocast.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        protocol: Protocol | None = None,
+        view_scale: float = 1.0,
+        device: torch.device | str | None = None,
+        context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        weight = next((p for p in network.parameters() if p.is_floating_point()), torch.zeros(()))
+        self.network = network
+        self.protocol = protocol or Protocol()
+        self.device = torch.device(device) if device is not None else weight.device
+        self.dtype = weight.dtype
+        self.zoom_in = self.protocol.zoom_for(network, view_scale)
+        self.context = context
+        self.reuses_state = hasattr(network, "start") and hasattr(network, "step")
+
+    @property
+    def mask_threshold(self) -> float:
+        """A pixel belongs to the mask when its probability is larger."""
+        return self.protocol.mask_threshold
+
+    @torch.no_grad()
+    def answer(self, sessions: Sequence[Session]) -> None:
+        """Replaces the last turn of every session by the answered one; the network runs once per view size."""
+        groups: dict[Size, list[tuple[Session, View]]] = {}
+        for session in sessions:
+            turn, view = self.look(session)
+            session.turns[-1] = turn
+            groups.setdefault(view.size, []).append((session, view))
+        for group in groups.values():
+            self._answer_group(*zip(*group, strict=True))
+
+    def look(self, session: Session) -> tuple[Turn, View]:
+        """The turn with the region and view for its clicks; the state is dropped when the view has changed."""
+        turn, size = session.turn, session.size
+        region, frame = turn.region, Frame.whole(size)
+        if self.zoom_in is not None:
+            remembered = None if turn.remembered is None else turn.remembered[turn.chosen]
+            stale = self.protocol.quirk("stale_region")
+            region, frame = self.zoom_in.look(size, turn.clicks, remembered, turn.region, stale)
+        frames = (frame,)
+        if self.protocol.longest_side is not None:
+            frames = (frame, limit_longest_side(frame.size, self.protocol.longest_side))
+        view = View(frames)
+        return replace(turn, region=region, view=view, state=turn.state if turn.view == view else None), view
+
+    def merge(self, logits: Tensor, score: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Views of each session into one answer: mean of the logits and of the scores, candidate by candidate.
+
+        Args:
+            logits: (B, V, K, h, w), V = 2 with the mirrored view second, or 1 without flip.
+            score: (B, V, K) or None.
+
+        Returns:
+            logits (B, K, h, w) and score (B, K) or None.
+        """
+        merged = average_flip(logits) if logits.shape[1] == 2 else logits[:, 0]
+        return merged, None if score is None else score.float().mean(dim=1)
+
+    def _answer_group(self, sessions: Sequence[Session], views: Sequence[View]) -> None:
+        """Sessions whose views have the same size."""
+        prediction, states = self._run_network(sessions, views)
+        per_session = (len(sessions), 2 if self.protocol.flip else 1)
+        score = None if prediction.score is None else prediction.score.unflatten(0, per_session)
+        logits, score = self.merge(prediction.logits.float().unflatten(0, per_session), score)
+        best = [0] * len(sessions) if score is None else score.argmax(dim=1).tolist()
+        for row, (session, view) in enumerate(zip(sessions, views, strict=True)):
+            candidates = view.back(logits[row].sigmoid())
+            session.turns[-1] = replace(
+                session.turn,
+                candidates=candidates,
+                remembered=candidates,
+                score=None if score is None else score[row],
+                chosen=best[row],
+                state=states[row],
+            )
+
+    def _run_network(self, sessions: Sequence[Session], views: Sequence[View]) -> tuple[Prediction, list[Any]]:
+        """Prediction for (B * V) rows, the view of a session and its mirror next to each other; the state of each session."""
+        clicks = self._clicks(sessions, views)
+        previous = self._seen([session.map[None] for session in sessions], views)
+        if not self.reuses_state:
+            with self.context():
+                prediction = self.network(self._seen([session.pixels for session in sessions], views), clicks, previous)
+            return prediction, [None] * len(sessions)
+        states = self._states(sessions, views)
+        joined = join_states(states)
+        with self.context():
+            prediction = self.network.step(joined, clicks, previous)  # ty: ignore[call-non-callable]
+        if prediction.state is not None and prediction.state is not joined:
+            states = split_state(prediction.state, len(sessions))
+        return prediction, states
+
+    def _states(self, sessions: Sequence[Session], views: Sequence[View]) -> list[Any]:
+        """The state of each session; `start` runs once, for those whose view is new."""
+        states = [session.turn.state for session in sessions]
+        fresh = [row for row, state in enumerate(states) if state is None]
+        if fresh:
+            images = self._seen([sessions[row].pixels for row in fresh], [views[row] for row in fresh])
+            with self.context():
+                started = self.network.start(images)  # ty: ignore[call-non-callable]
+            for row, state in zip(fresh, split_state(started, len(fresh)), strict=True):
+                states[row] = state
+        return states
+
+    def _seen(self, maps: Sequence[Tensor], views: Sequence[View]) -> Tensor:
+        """Maps (C, H, W) of full images through their views: (B * V, C, h, w) in the network's number type."""
+        seen = torch.stack([view.image(one) for view, one in zip(views, maps, strict=True)])
+        if self.protocol.flip:
+            seen = torch.stack([seen, seen.flip(-1)], dim=1).flatten(0, 1)
+        return seen.to(self.dtype)
+
+    def _clicks(self, sessions: Sequence[Session], views: Sequence[View]) -> Clicks:
+        """(B * V, N) clicks in pixels of the views, on the device."""
+        limit = self.protocol.net_clicks_limit
+        rows = []
+        for session, view in zip(sessions, views, strict=True):
+            clicks = view.clicks(Clicks.from_list([session.clicks[:limit]]))
+            rows += [clicks, flip_clicks(clicks, view.size[1])] if self.protocol.flip else [clicks]
+        return Clicks.stack(rows).to(self.device)
+
+
+def split_state(state: Any, parts: int) -> list[Any]:
+    """A batched state, nested tuples, lists and dicts of tensors (parts * V, ...), cut into one state per session.
+
+    The pieces are copies, so that one session does not keep the memory of the whole batch. What is no tensor is shared.
+    """
+    if isinstance(state, Tensor):
+        return [state] if parts == 1 else [piece.clone() for piece in state.chunk(parts)]
+    if isinstance(state, dict):
+        pieces = {key: split_state(value, parts) for key, value in state.items()}
+        return [{key: piece[row] for key, piece in pieces.items()} for row in range(parts)]
+    if isinstance(state, (list, tuple)):
+        columns = [split_state(value, parts) for value in state]
+        return [_like(state, [column[row] for column in columns]) for row in range(parts)]
+    return [state] * parts
+
+
+def join_states(states: Sequence[Any]) -> Any:
+    """The inverse of `split_state`."""
+    first = states[0]
+    if len(states) == 1:
+        return first
+    if isinstance(first, Tensor):
+        return torch.cat(list(states))
+    if isinstance(first, dict):
+        return {key: join_states([state[key] for state in states]) for key in first}
+    if isinstance(first, (list, tuple)):
+        return _like(first, [join_states(column) for column in zip(*states, strict=True)])
+    return first
+
+
+def _like(sample: list[Any] | tuple[Any, ...], values: list[Any]) -> Any:
+    """Values as the same kind of list or (named) tuple."""
+    return type(sample)(*values) if hasattr(sample, "_fields") else type(sample)(values)

@@ -1,0 +1,140 @@
+"""The settings of an evaluation, all in one record that is printed with every result."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any, Literal
+
+from torch import nn
+
+from clicklab.evaluation.transforms import Size, ZoomIn
+
+# What official code does that changes numbers and nobody would do on purpose. The preset `official` keeps all, `clean` none.
+QUIRKS = {
+    "stale_region": "RITM, zoom to a longer side: after a zoom an empty mask makes the network see the whole image, but its answer "
+    "is squeezed into the old region",
+    "late_success_fails": "NoF ('>=20@90') counts an object that succeeds exactly at the last click as a failure",
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How objects are clicked, seen and counted. The defaults are the official ones of RITM and SimpleClick.
+
+    Attributes:
+        preset: `official` keeps the quirks of official code, `clean` drops them; each can be set by itself below.
+        mask_threshold: a pixel belongs to the mask when its probability is larger (strictly).
+        max_clicks: clicks per object; an object that never reaches a threshold counts with this number.
+        min_clicks: no object stops earlier.
+        target_iou: an object stops when its IoU reaches this. None: the highest threshold. 1.01: never, all clicks are
+            played, which mean-IoU curves need (an object that stops early counts there with its last IoU). Official scripts stop
+            RITM and SimpleClick at 0.90; NoC does not depend on it, because the first crossing counts.
+        thresholds: IoUs of NoC and NoF.
+        flip: average the logits of the view and its mirror image.
+        zoom: False: no zoom-in at all, the network sees the full image.
+        zoom_in: replaces the network's own zoom-in rule.
+        zoom_size: replaces only its target size (official `fixed<N>` is (N, N)).
+        view_scale: the view is so many times larger. None: what the dataset asks for (DAVIS 1.5). Official code does not
+            scale a size given by hand, so it has no effect together with `zoom_size`.
+        longest_side: a view with a longer side is shrunk to it.
+        net_clicks_limit: the network is shown only the first clicks; the zoom-in sees all.
+        boundary_iou: measure BIoU after every click as well.
+        stale_region: see QUIRKS; None: as the preset says.
+        late_success_fails: see QUIRKS; None: as the preset says.
+
+    Raises:
+        ValueError: naming the field.
+    """
+
+    preset: Literal["official", "clean"] = "official"
+    mask_threshold: float = 0.49
+    max_clicks: int = 20
+    min_clicks: int = 1
+    target_iou: float | None = None
+    thresholds: tuple[float, ...] = (0.85, 0.90, 0.95)
+    flip: bool = True
+    zoom: bool = True
+    zoom_in: ZoomIn | None = None
+    zoom_size: int | Size | None = None
+    view_scale: float | None = None
+    longest_side: int | None = None
+    net_clicks_limit: int | None = None
+    boundary_iou: bool = False
+    stale_region: bool | None = None
+    late_success_fails: bool | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "thresholds", tuple(self.thresholds))
+        if isinstance(self.zoom_size, list):
+            object.__setattr__(self, "zoom_size", tuple(self.zoom_size))
+        self._check(self.preset in ("official", "clean"), "preset", "official or clean")
+        self._check(0 < self.mask_threshold < 1, "mask_threshold", "between 0 and 1")
+        self._check(self.max_clicks >= 1, "max_clicks", "1 or more")
+        self._check(1 <= self.min_clicks <= self.max_clicks, "min_clicks", f"from 1 to max_clicks ({self.max_clicks})")
+        self._check(bool(self.thresholds), "thresholds", "at least one IoU")
+        self._check(all(0 < t <= 1 for t in self.thresholds), "thresholds", "IoUs between 0 and 1, for example 0.9")
+        self._check(
+            self.target_iou is None or self.target_iou >= max(self.thresholds),
+            "target_iou",
+            f"at least the highest threshold ({max(self.thresholds)}), or objects would stop before they are measured",
+        )
+        self._check(self.zoom_size is None or self.zoom, "zoom_size", "left out when zoom is off")
+        self._check(self.view_scale is None or self.view_scale > 0, "view_scale", "positive")
+        self._check(self.longest_side is None or self.longest_side >= 1, "longest_side", "1 or more")
+        self._check(self.net_clicks_limit is None or self.net_clicks_limit >= 1, "net_clicks_limit", "1 or more")
+        if self.zoom_size is not None:
+            ZoomIn(self.zoom_size)
+
+    def _check(self, fine: bool, name: str, wanted: str) -> None:
+        if not fine:
+            raise ValueError(f"protocol: {name} is {getattr(self, name)!r}, wanted: {wanted}")
+
+    @property
+    def stop_iou(self) -> float:
+        """The IoU at which an object stops."""
+        return max(self.thresholds) if self.target_iou is None else self.target_iou
+
+    def quirk(self, name: str) -> bool:
+        """Whether a quirk of `QUIRKS` is on."""
+        chosen = getattr(self, name)
+        return self.preset == "official" if chosen is None else chosen
+
+    def zoom_for(self, network: nn.Module, view_scale: float = 1.0) -> ZoomIn | None:
+        """The zoom-in rule for a network on a dataset that asks for `view_scale`; None: no zoom-in."""
+        if not self.zoom:
+            return None
+        rule = self.zoom_in or getattr(network, "zoom_in", ZoomIn())
+        if rule is None:
+            return None
+        if self.zoom_size is not None:
+            return ZoomIn(**{**asdict(rule), "target_size": self.zoom_size})
+        return rule.scaled(view_scale if self.view_scale is None else self.view_scale)
+
+    def to_dict(self, network: nn.Module | None = None) -> dict[str, Any]:
+        """Everything that a result depends on, ready for JSON: settings, resolved quirks, the zoom-in used, versions."""
+        settings = asdict(self) | {name: self.quirk(name) for name in QUIRKS} | {"target_iou": self.stop_iou}
+        if network is not None:
+            zoom_in = self.zoom_for(network)
+            settings["zoom_in"] = None if zoom_in is None else asdict(zoom_in)
+            settings["network"] = type(network).__name__
+        return _plain(settings) | {"versions": versions()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the numbers."""
+    found = {"python": platform.python_version()}
+    for package in ("clicklab", "torch", "numpy", "opencv-python-headless"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, as JSON reads them back."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,212 @@
+"""What an evaluation leaves behind: record, table, CSV, JSON, curve, picture sheet."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import nn
+
+from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
+from clicklab.evaluation.metrics import clicks_needed, miou_curve, noc, nof, seconds_per_click
+from clicklab.evaluation.predictor import Predictor
+from clicklab.evaluation.protocol import Protocol
+from clicklab.evaluation.session import Session
+from clicklab.records import POSITIVE, EvaluationObject, SkippedObject
+
+SHOWN_CLICKS = (1, 2, 3, 5, 10, 20)  # columns of mean IoU, as RITM prints them
+OVERLAY = np.array([255, 64, 32], dtype=np.float32)
+
+
+def percent(threshold: float) -> str:
+    """0.9 -> "90", 0.925 -> "92.5": how thresholds are written in names and keys."""
+    return f"{round(100 * threshold, 4):g}"
+
+
+def dataset_record(
+    played: Sequence[ObjectResult], skipped: Sequence[SkippedObject], protocol: Protocol
+) -> dict[str, Any]:
+    """The numbers of one dataset, ready for JSON; nan where nothing was played."""
+    ordered = sorted(played, key=lambda result: result.index)
+    curves = [result.ious for result in ordered]
+    limit, late = protocol.max_clicks, protocol.quirk("late_success_fails")
+    clicks = sum(len(result.clicks) for result in ordered)
+    record: dict[str, Any] = {
+        "noc": {percent(t): noc(curves, t, limit) for t in protocol.thresholds},
+        "nof": {percent(t): nof(curves, t, limit, late) for t in protocol.thresholds},
+        "miou": miou_curve(curves, limit),
+        "spc": seconds_per_click(sum(result.seconds for result in ordered), clicks),
+    }
+    if protocol.boundary_iou:
+        record["biou"] = miou_curve([result.boundary_ious or [] for result in ordered], limit)
+    record["objects"] = [_object_row(result) for result in ordered]
+    record["skipped"] = [
+        {"name": item.name, "object": item.object, "index": item.index, "reason": item.reason}
+        for item in sorted(skipped, key=lambda item: item.index)
+    ]
+    return record
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """A text table of one results record, or of several by name; below it the settings they were made with."""
+    named: Mapping[str, Any] = {"": results} if "datasets" in results else results
+    rows = [
+        ({"": name} if name else {}) | {"dataset": dataset} | _columns(record)
+        for name, result in named.items()
+        for dataset, record in result["datasets"].items()
+    ]
+    headings = list(dict.fromkeys(heading for row in rows for heading in row))
+    lines = [headings, *([row.get(heading, "") for heading in headings] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    text = [
+        "  ".join(c.ljust(w) if n < 2 else c.rjust(w) for n, (c, w) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    ]
+    text.insert(1, "-" * len(text[0]))
+    notes = {name: _settings_line(result["protocol"]) for name, result in named.items()}
+    if len(set(notes.values())) == 1:
+        return "\n".join([*text, next(iter(notes.values()))])
+    return "\n".join([*text, *(f"{name}: {note}" for name, note in notes.items())])
+
+
+def save_results(results: Mapping[str, Any], folder: str | Path) -> None:
+    """Writes results.json, table.txt, results.csv and curve.png into `folder`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / "results.json.part"
+    unfinished.write_text(json.dumps(results, indent=1) + "\n")
+    unfinished.replace(folder / "results.json")
+    (folder / "table.txt").write_text(table(results) + "\n")
+    write_csv(results, folder / "results.csv")
+    curve_figure(results).savefig(folder / "curve.png", dpi=120)
+
+
+def write_csv(results: Mapping[str, Any], path: Path) -> None:
+    """One row per object: clicks needed for each threshold (empty: never reached) and the IoU after each click."""
+    thresholds, limit = results["protocol"]["thresholds"], results["protocol"]["max_clicks"]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        numbers = [f"NoC@{percent(t)}" for t in thresholds] + [f"IoU@{k}" for k in range(1, limit + 1)]
+        writer.writerow(["dataset", "index", "name", "object", "clicks", "seconds", *numbers])
+        for dataset, record in results["datasets"].items():
+            for row in record["objects"]:
+                needed = [clicks_needed(row["ious"], t) for t in thresholds]
+                facts = [dataset, row["index"], row["name"], row["object"], len(row["clicks"]), f"{row['seconds']:.4f}"]
+                writer.writerow([*facts, *needed, *(f"{iou:.6f}" for iou in row["ious"])])
+
+
+def curve_figure(results: Mapping[str, Any]) -> Figure:
+    """Mean IoU after each click, one line per dataset."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for dataset, record in results["datasets"].items():
+        axes.plot(range(1, len(record["miou"]) + 1), record["miou"], marker=".", label=dataset)
+    axes.set(xlabel="clicks", ylabel="mean IoU", title=f"preset {results['protocol']['preset']}")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def picture_sheet(
+    objects: Sequence[EvaluationObject | SkippedObject] | Any,
+    network: nn.Module,
+    path: str | Path,
+    *,
+    protocol: Protocol | None = None,
+    count: int = 6,
+    clicks: int = 5,
+) -> None:
+    """Draws the first `count` objects: image with the clicks in order, the mask after each of `clicks` clicks, the target."""
+    predictor = Predictor(network, protocol or Protocol(max_clicks=clicks, target_iou=1.01))
+    items = [
+        item for item in (objects[n] for n in range(min(count, len(objects)))) if isinstance(item, EvaluationObject)
+    ]
+    played = [result for item in items for result in _play_one(predictor, item)]
+    figure = Figure(figsize=(2.2 * (clicks + 2), 2.2 * max(1, len(played))), layout="constrained")
+    grid = figure.subplots(max(1, len(played)), clicks + 2, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for row, item, result in zip(grid, items, played, strict=True):
+        _draw_object(row, predictor, item, result)
+    figure.savefig(path, dpi=90)
+
+
+def _play_one(predictor: Predictor, item: EvaluationObject) -> list[Any]:
+    player = LockstepPlayer(predictor, batch_size=2)
+    return [*player.submit(item), *player.drain()]
+
+
+def _draw_object(row: np.ndarray, predictor: Predictor, item: EvaluationObject, result: ObjectResult) -> None:
+    """Image, masks and target; the masks come from clicking once more."""
+    session = Session(predictor)
+    session.set_image(item.image)
+    if item.initial_mask is not None:
+        session.set_mask(item.initial_mask)
+    row[0].imshow(item.image)
+    row[0].set_title(item.name, fontsize=8)
+    for number, (y, x, label) in enumerate(result.clicks, start=1):
+        mask = session.add_click(y, x, bool(label))
+        _draw_click(row[0], number, y, x, label)
+        if number < len(row) - 1:
+            row[number].imshow(_overlay(item.image, mask))
+            _draw_click(row[number], number, y, x, label)
+            row[number].set_title(f"click {number}: IoU {result.ious[number - 1]:.3f}", fontsize=8)
+    row[-1].imshow(_overlay(item.image, item.target == 1))
+    row[-1].set_title("target", fontsize=8)
+
+
+def _draw_click(axes: Axes, number: int, y: float, x: float, label: int) -> None:
+    colour = "lime" if label == POSITIVE else "red"
+    axes.plot(x, y, "o", color=colour, markersize=5, markeredgecolor="black", markeredgewidth=0.5)
+    axes.annotate(str(number), (x, y), xytext=(3, 3), textcoords="offset points", color=colour, fontsize=7)
+
+
+def _overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return np.where(mask[..., None], 0.5 * image + 0.5 * OVERLAY, 0.6 * image).astype(np.uint8)
+
+
+def _object_row(result: ObjectResult) -> dict[str, Any]:
+    row = {
+        "name": result.name,
+        "object": result.object,
+        "index": result.index,
+        "clicks": [list(click) for click in result.clicks],
+        "ious": result.ious,
+        "seconds": result.seconds,
+    }
+    return row if result.boundary_ious is None else row | {"boundary_ious": result.boundary_ious}
+
+
+def _columns(record: Mapping[str, Any]) -> dict[str, str]:
+    """Heading -> text of one table row."""
+    columns = {"objects": str(len(record["objects"]))}
+    columns |= {f"NoC@{key}": f"{value:.2f}" for key, value in record["noc"].items()}
+    columns |= {f"NoF@{key}": str(value) for key, value in record["nof"].items()}
+    shown = [k for k in SHOWN_CLICKS if k <= len(record["miou"])]
+    columns |= {f"IoU@{k}": f"{record['miou'][k - 1]:.3f}" for k in shown}
+    if "biou" in record:
+        columns |= {f"BIoU@{k}": f"{record['biou'][k - 1]:.3f}" for k in shown}
+    columns["SPC"] = f"{record['spc']:.3f}"
+    if record["skipped"]:
+        columns["skipped"] = str(len(record["skipped"]))
+    return columns
+
+
+def _settings_line(protocol: Mapping[str, Any]) -> str:
+    zoom = protocol["zoom_in"]
+    stop = protocol["target_iou"]
+    parts = [
+        f"preset {protocol['preset']}",
+        f"at most {protocol['max_clicks']} clicks",
+        f"mask > {protocol['mask_threshold']:g}",
+        "all clicks played" if stop > 1 else f"stop at IoU {stop:g} (IoU@k holds the last one)",
+        "flip" if protocol["flip"] else "no flip",
+        "whole image" if zoom is None else f"zoom to {zoom['target_size']} after {max(0, zoom['skip_clicks'])} clicks",
+    ]
+    return "; ".join(parts)

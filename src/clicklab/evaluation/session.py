@@ -1,0 +1,215 @@
+"""One image and its dialogue: the interface of evaluation, web tool, export and Python users alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clicklab.clicks.geometry import Box
+from clicklab.evaluation.transforms import Click, Size, View
+from clicklab.records import NEGATIVE, POSITIVE
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Everything a dialogue knows after some clicks. Immutable: undo goes back to the record before.
+
+    Attributes:
+        clicks: (y, x, label) in pixels of the full image, in click order.
+        candidates: (K, H, W) float32 probability of the masks answered, None before the first answer.
+        score: (K,) trust in each candidate, None when there is one.
+        chosen: the candidate that is the mask.
+        remembered: (K, H, W) map that the zoom-in looks at, None before the first answer (also after `set_mask`).
+        region: what the zoom-in keeps looking at.
+        view: what the network saw last.
+        state: the network's state for that view.
+    """
+
+    clicks: tuple[Click, ...] = ()
+    candidates: Tensor | None = None
+    score: Tensor | None = None
+    chosen: int = 0
+    remembered: Tensor | None = None
+    region: Box | None = None
+    view: View | None = None
+    state: Any = None
+
+
+class Answerer(Protocol):
+    """What a session asks of a predictor (`clicklab.evaluation.predictor.Predictor`)."""
+
+    device: torch.device
+    mask_threshold: float
+
+    def answer(self, sessions: Sequence[Session]) -> None:
+        """Replaces the last turn of every session by the answered one."""
+        ...
+
+
+class Session:
+    """Clicks on one image and the masks answered.
+
+    Example:
+        session = Session(Predictor(clicklab.load("simpleclick.pth")))
+        session.set_image(image)                      # (H, W, 3) uint8 RGB
+        mask = session.add_click(120, 80)             # (H, W) bool
+        mask = session.add_click(30, 40, positive=False)
+        mask = session.undo()
+
+    Args:
+        predictor: answers clicks.
+        keep_history: False keeps only the last turn (no undo), which is all that an evaluation needs.
+    """
+
+    def __init__(self, predictor: Answerer, keep_history: bool = True) -> None:
+        self.predictor = predictor
+        self.keep_history = keep_history
+        self._pixels: Tensor | None = None
+        self.turns: list[Turn] = []
+
+    def set_image(self, image: np.ndarray) -> None:
+        """Starts anew on an image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Raises:
+            ValueError: another shape or type.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.predictor.device)
+        self._pixels = pixels.permute(2, 0, 1).float().div(255)
+        self.turns = [Turn()]
+
+    def add_click(self, y: float, x: float, positive: bool = True) -> np.ndarray:
+        """Clicks, asks the predictor, returns the new mask (H, W) bool.
+
+        Raises:
+            ValueError: no image yet, or the click lies outside it.
+        """
+        before = list(self.turns)
+        self.place_click(y, x, positive)
+        try:
+            self.predictor.answer([self])
+        except BaseException:
+            self.turns = before
+            raise
+        return self.mask
+
+    def place_click(self, y: float, x: float, positive: bool = True) -> None:
+        """Clicks without asking: `predictor.answer` asks for many sessions in one go. Raises as `add_click`."""
+        height, width = self.size
+        if not (0 <= y <= height - 1 and 0 <= x <= width - 1):
+            raise ValueError(
+                f"click (y={y}, x={x}) lies outside the image of height {height} and width {width}; "
+                f"y must be in 0..{height - 1} and x in 0..{width - 1}"
+            )
+        click = (y, x, POSITIVE if positive else NEGATIVE)
+        self._push(replace(self.turn, clicks=(*self.turn.clicks, click)))
+
+    def set_mask(self, mask: np.ndarray) -> None:
+        """Starts anew from an existing mask that the next clicks correct; `undo` takes it back.
+
+        As officially, the zoom-in does not look at a mask given from outside.
+
+        Args:
+            mask: (H, W) bool or probability in [0, 1].
+
+        Raises:
+            ValueError: no image yet, another size than the image, or values outside [0, 1].
+        """
+        if mask.shape != self.size:
+            raise ValueError(f"mask is {mask.shape}, the image {self.size}: they must have the same height and width")
+        given = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))
+        if not ((given >= 0) & (given <= 1)).all():
+            raise ValueError("mask values must lie between 0 and 1 (True and False, or probabilities)")
+        self._push(Turn(candidates=given[None].to(self.predictor.device)))
+
+    def undo(self) -> np.ndarray:
+        """Takes the last click (or `set_mask`) back and returns the mask before it.
+
+        Raises:
+            ValueError: there is nothing to undo.
+        """
+        if len(self.turns) < 2:
+            raise ValueError("there is nothing to undo")
+        self.turns.pop()
+        return self.mask
+
+    def reset(self) -> None:
+        """Forgets all clicks and masks; the image stays."""
+        self.turns = [Turn()] if self._pixels is not None else []
+
+    def choose(self, index: int) -> np.ndarray:
+        """Makes another candidate the mask from which the next click goes on, and returns it.
+
+        Raises:
+            ValueError: there is no such candidate.
+        """
+        count = len(self.candidates)
+        if not 0 <= index < count:
+            raise ValueError(f"there is no candidate {index}: there are {count}, counted from 0")
+        self.turns[-1] = replace(self.turn, chosen=index)
+        return self.mask
+
+    @property
+    def turn(self) -> Turn:
+        """The present state of the dialogue. Raises ValueError before `set_image`."""
+        if not self.turns:
+            raise ValueError("the session has no image yet: call set_image first")
+        return self.turns[-1]
+
+    @property
+    def pixels(self) -> Tensor:
+        """(3, H, W) float32 in [0, 1] on the predictor's device. Raises ValueError before `set_image`."""
+        if self._pixels is None:
+            raise ValueError("the session has no image yet: call set_image first")
+        return self._pixels
+
+    @property
+    def size(self) -> Size:
+        """(H, W) of the image. Raises ValueError before `set_image`."""
+        return self.pixels.shape[-2], self.pixels.shape[-1]
+
+    @property
+    def clicks(self) -> tuple[Click, ...]:
+        """(y, x, label) so far."""
+        return self.turn.clicks
+
+    @property
+    def map(self) -> Tensor:
+        """(H, W) float32 probability on the predictor's device; zeros at the start."""
+        turn = self.turn
+        if turn.candidates is None:
+            return torch.zeros(self.size, device=self.predictor.device)
+        return turn.candidates[turn.chosen]
+
+    @property
+    def probability(self) -> np.ndarray:
+        """(H, W) float32 probability of the mask; zeros at the start."""
+        return self.map.cpu().numpy()
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(H, W) bool: probability above the protocol's threshold."""
+        return (self.map > self.predictor.mask_threshold).cpu().numpy()
+
+    @property
+    def candidates(self) -> np.ndarray:
+        """(K, H, W) float32 probability of all masks answered to the last click; (0, H, W) at the start."""
+        found = self.turn.candidates
+        return np.zeros((0, *self.size), dtype=np.float32) if found is None else found.cpu().numpy()
+
+    @property
+    def scores(self) -> np.ndarray | None:
+        """(K,) the network's trust in each candidate; None when it gives one mask only."""
+        return None if self.turn.score is None else self.turn.score.cpu().numpy()
+
+    def _push(self, turn: Turn) -> None:
+        self.turns = [*self.turns, turn] if self.keep_history else [turn]

@@ -1,0 +1,66 @@
+"""SimpleClick's training: a plain ViT learns from the last of several simulated clicks (Liu et al., ICCV 2023)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from clicklab.losses.nfl import normalized_focal_loss
+from clicklab.methods.base import ClickModule
+from clicklab.methods.simpleclick.net import SimpleClickNet
+from clicklab.optim import layer_decay_groups
+from clicklab.records import Batch
+
+
+class SimpleClick(ClickModule):
+    """SimpleClick with the settings of the official COCO+LVIS configs as defaults.
+
+    Args:
+        variant: `xtiny`, `base`, `large`, `huge` as released, or the small `tiny` and `mini` of this project.
+        network_options: arguments of `SimpleClickNet` that replace the variant's, e.g. `{"click_radius": 3}`.
+        pretrained: `mae` for masked-autoencoder weights through timm, or the path of an official MAE file.
+        learning_rate: 5e-5 in the official configs at batch 32.
+        milestones: epochs with a tenfold decay.
+        layer_decay: factor of the layer-wise learning-rate decay (0.75 in the official code, where it is off by default).
+    """
+
+    method: ClassVar[str] = "simpleclick"
+    network: SimpleClickNet
+
+    def __init__(
+        self,
+        variant: str = "base",
+        network_options: dict[str, Any] | None = None,
+        pretrained: str | Path | None = None,
+        learning_rate: float = 5e-5,
+        milestones: list[int] = [50, 55],  # noqa: B006 (read only; LightningCLI shows it in --help)
+        layer_decay: float | None = None,
+    ) -> None:
+        network = SimpleClickNet.from_variant(variant, **(network_options or {}))
+        super().__init__(network, learning_rate, milestones)
+        self.pretrained = str(pretrained) if pretrained is not None else None
+        self.layer_decay = layer_decay
+        self.save_hyperparameters(
+            {"variant": variant, "network_options": dict(network_options or {}), "learning_rate": learning_rate}
+        )
+
+    def setup(self, stage: str) -> None:
+        """Fetches pretrained weights for a run that starts; one that resumes has its own."""
+        if stage == "fit" and self.pretrained and not self.trainer.ckpt_path:
+            self.network.load_pretrained(self.pretrained)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Random clicks, 0 to 3 rounds without gradient, then one pass that is learnt from (card protocol, Iterative loop)."""
+        batch = self.user.warm_up(batch, self.seen)
+        prediction = self(batch)
+        loss = normalized_focal_loss(prediction.logits.float(), batch.target, alpha=0.5, gamma=2.0).mean()
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def parameter_groups(self) -> Any:
+        """All parameters alike, or one group per layer where `layer_decay` is given."""
+        if self.layer_decay is None:
+            return super().parameter_groups()
+        return layer_decay_groups(self.network, self.learning_rate, self.layer_decay)

@@ -1,0 +1,146 @@
+"""SimpleClick: interactive image segmentation with simple vision transformers (Liu et al., ICCV 2023)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clicklab.clicks.maps import disk_maps
+from clicklab.evaluation.transforms import ZoomIn
+from clicklab.nn.mae import load_mae
+from clicklab.nn.mlp_head import MLPHead
+from clicklab.nn.normalise import Normalise
+from clicklab.nn.simple_fpn import SimpleFPN
+from clicklab.nn.vit import PatchEmbed, VisionTransformer
+from clicklab.records import Clicks, Prediction
+
+# xtiny, base, large and huge as released (card models, section 3); tiny learns Shapes on a CPU, mini is for tests.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "xtiny": {"embed_dim": 160, "depth": 8, "num_heads": 4, "neck_dims": (96, 192, 288, 384), "head_channels": 128},
+    "base": {"embed_dim": 768, "depth": 12, "num_heads": 12, "neck_dims": (128, 256, 512, 1024), "head_channels": 256},
+    "large": {
+        "embed_dim": 1024, "depth": 24, "num_heads": 16,
+        "neck_dims": (192, 384, 768, 1536), "head_channels": 256,
+    },
+    "huge": {
+        "patch_size": 14, "embed_dim": 1280, "depth": 32, "num_heads": 16,
+        "neck_dims": (240, 480, 960, 1920), "head_channels": 256,
+    },
+    "tiny": {
+        "image_size": 128, "patch_size": 8, "embed_dim": 144, "depth": 8, "num_heads": 4,
+        "neck_dims": (32, 64, 96, 128), "head_channels": 48,
+    },
+    "mini": {"embed_dim": 96, "depth": 8, "num_heads": 3, "neck_dims": (16, 32, 64, 128), "head_channels": 32},
+}  # fmt: skip
+
+
+class SimpleClickNet(nn.Module):
+    """Plain ViT whose patch tokens are the sum of image patches and click-map patches; one mask per image.
+
+    Args:
+        image_size: side in pixels of training crops and of the evaluation view; other input sizes work too.
+        patch_size: side of a patch in pixels.
+        embed_dim: width of the ViT.
+        depth: blocks of the ViT.
+        num_heads: attention heads of the ViT.
+        neck_dims: channels of the four pyramid maps, finest first.
+        head_channels: width of the segmentation head.
+        click_radius: radius of the click disks in pixels.
+        dropout: channel dropout before the last layer of the head.
+        checkpoint_blocks: recompute the ViT's blocks in the backward pass, for large variants in little memory.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 448,
+        patch_size: int = 16,
+        embed_dim: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        neck_dims: Sequence[int] = (128, 256, 512, 1024),
+        head_channels: int = 256,
+        click_radius: float = 5.0,
+        dropout: float = 0.1,
+        checkpoint_blocks: bool = False,
+    ) -> None:
+        super().__init__()
+        self.arguments: dict[str, Any] = {
+            "image_size": image_size,
+            "patch_size": patch_size,
+            "embed_dim": embed_dim,
+            "depth": depth,
+            "num_heads": num_heads,
+            "neck_dims": list(neck_dims),
+            "head_channels": head_channels,
+            "click_radius": click_radius,
+            "dropout": dropout,
+            "checkpoint_blocks": checkpoint_blocks,
+        }
+        self.click_radius = click_radius
+        self.zoom_in = ZoomIn(target_size=(image_size, image_size), skip_clicks=-1)
+        self.normalise = Normalise()
+        self.backbone = VisionTransformer(
+            image_size, patch_size, embed_dim, depth, num_heads, checkpoint_blocks=checkpoint_blocks
+        )
+        self.patch_embed_coords = PatchEmbed(patch_size, 3, embed_dim)
+        self.neck = SimpleFPN(embed_dim, neck_dims)
+        self.head = MLPHead(neck_dims, head_channels, dropout)
+
+    @classmethod
+    def from_variant(cls, name: str, **overrides: Any) -> SimpleClickNet:
+        """A network of `VARIANTS` with some arguments replaced.
+
+        Raises:
+            ValueError: on a name that is not in the table, or an argument that does not exist.
+        """
+        if name not in VARIANTS:
+            raise ValueError(f"unknown SimpleClick variant {name!r}; known: {', '.join(VARIANTS)}")
+        unknown = overrides.keys() - inspect.signature(cls).parameters.keys()
+        if unknown:
+            raise ValueError(f"SimpleClickNet has no option {', '.join(sorted(unknown))}")
+        return cls(**{**VARIANTS[name], **overrides})
+
+    def load_pretrained(self, source: str | Path) -> None:
+        """Fills the ViT from MAE pre-training: `mae` (through timm) or the path of an official MAE file."""
+        load_mae(self.backbone, source)
+
+    def start(self, image: Tensor) -> Tensor:
+        """Image patches with positions.
+
+        Args:
+            image: (B, 3, H, W) RGB in [0, 1].
+
+        Returns:
+            (B, H/p, W/p, D) tokens, the state of `step`.
+
+        Raises:
+            ValueError: if patches and attention windows do not tile the image.
+        """
+        return self.backbone.embed(self.normalise(image))
+
+    def step(self, state: Tensor, clicks: Clicks, prev_mask: Tensor) -> Prediction:
+        """The mask after some clicks.
+
+        Args:
+            state: what `start` gave.
+            clicks: B samples, pixels of the image.
+            prev_mask: (B, 1, H, W) probability of the mask shown last, zeros at the start.
+
+        Returns:
+            logits (B, 1, H, W); `state` goes through unchanged.
+        """
+        size = (prev_mask.shape[-2], prev_mask.shape[-1])
+        coords = torch.cat([prev_mask, disk_maps(clicks, size, self.click_radius).to(prev_mask)], dim=1)
+        features = self.backbone(state + self.patch_embed_coords(coords))
+        logits = self.head(self.neck(features))
+        return Prediction(F.interpolate(logits, size=size, mode="bilinear", align_corners=True), state=state)
+
+    def forward(self, image: Tensor, clicks: Clicks, prev_mask: Tensor) -> Prediction:
+        """`start` and `step` together."""
+        return self.step(self.start(image), clicks, prev_mask)

@@ -1,0 +1,95 @@
+"""Distances against brute force, scipy and closed forms; the OpenCV and the torch way bit by bit."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import distance_transform_edt
+
+from clicklab.clicks.distance import _with_torch, distance_to_background
+
+WAYS = pytest.mark.parametrize("way", [distance_to_background, _with_torch], ids=["opencv", "torch"])
+
+
+def random_masks(seed: int, batch: int, height: int, width: int, holes: int) -> torch.Tensor:
+    """(B, H, W) bool, True but for a few single pixels and, in every second mask, a band at the left."""
+    rng = np.random.default_rng(seed)
+    masks = np.ones((batch, height, width), dtype=bool)
+    for mask in masks:
+        mask[rng.integers(0, height, holes), rng.integers(0, width, holes)] = False
+    masks[::2, :, : width // 4] = False
+    return torch.from_numpy(masks)
+
+
+def brute_force(mask: torch.Tensor) -> torch.Tensor:
+    """All pairs of pixels of one mask (H, W), in integers."""
+    padded = torch.nn.functional.pad(mask, (1, 1, 1, 1))
+    gap = (padded.nonzero()[:, None] - (~padded).nonzero()[None]).square().sum(-1).amin(dim=1)
+    distance = torch.zeros(padded.shape, dtype=torch.float64)
+    distance[padded] = gap.double().sqrt()
+    return distance[1:-1, 1:-1].float()
+
+
+@WAYS
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 13), (13, 1), (12, 17), (23, 9)])
+def test_equals_brute_force(way, height, width):
+    masks = torch.cat([random_masks(seed, 2, height, width, seed) for seed in range(4)])
+    masks = torch.cat([masks, torch.rand(4, height, width, generator=torch.Generator().manual_seed(0)) < 0.8])
+    for mask, distance in zip(masks, way(masks), strict=True):
+        assert torch.equal(distance, brute_force(mask))
+
+
+@WAYS
+def test_equals_scipy_bit_by_bit(way):
+    masks = random_masks(5, 3, 240, 333, 4)
+    distance = way(masks)
+    assert distance.dtype == torch.float32
+    for mask, ours in zip(masks.numpy(), distance.numpy(), strict=True):
+        squared = np.rint(distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] ** 2)
+        np.testing.assert_array_equal(ours, np.sqrt(squared).astype(np.float32))
+
+
+@WAYS
+def test_full_and_empty_masks(way):
+    masks = torch.zeros(2, 6, 9, dtype=torch.bool)
+    masks[1] = True
+    y, x = torch.meshgrid(torch.arange(6), torch.arange(9), indexing="ij")
+    to_border = torch.stack([y + 1, 6 - y, x + 1, 9 - x]).amin(dim=0)
+    assert torch.equal(way(masks), torch.stack([torch.zeros(6, 9), to_border.float()]))
+
+
+@WAYS
+def test_empty_batch_and_strided_input(way):
+    assert way(torch.zeros(0, 4, 5, dtype=torch.bool)).shape == (0, 4, 5)
+    masks = random_masks(1, 2, 30, 20, 3)
+    assert torch.equal(way(masks.mT), way(masks).mT)
+
+
+def test_threads_do_not_matter_and_the_caller_keeps_ipp():
+    masks = random_masks(2, 5, 40, 50, 5)
+    threads, used_ipp = torch.get_num_threads(), cv2.ipp.useIPP()
+    try:
+        torch.set_num_threads(1)
+        alone = distance_to_background(masks)
+        torch.set_num_threads(4)
+        assert torch.equal(alone, distance_to_background(masks))
+    finally:
+        torch.set_num_threads(threads)
+    assert cv2.ipp.useIPP() == used_ipp
+
+
+def test_refuses_what_is_not_a_bool_batch():
+    with pytest.raises(ValueError, match="bool mask"):
+        distance_to_background(torch.zeros(1, 3, 3))
+    with pytest.raises(ValueError, match="bool mask"):
+        distance_to_background(torch.zeros(3, 3, dtype=torch.bool))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_equals_cpu_bit_by_bit():
+    masks = random_masks(3, 8, 448, 448, 3)
+    torch.cuda.reset_peak_memory_stats()
+    assert torch.equal(distance_to_background(masks.cuda()).cpu(), distance_to_background(masks))
+    assert torch.cuda.max_memory_allocated() < 1e9

@@ -1,0 +1,47 @@
+"""Shapes and norms of the pyramid and the head; equality with the official ones is shown in tests/methods."""
+
+import pytest
+import torch
+
+from clicklab.nn.mlp_head import MLPHead
+from clicklab.nn.normalise import Normalise
+from clicklab.nn.simple_fpn import SimpleFPN
+
+
+def test_pyramid_scales_and_widths():
+    maps = SimpleFPN(32, (8, 12, 16, 80))(torch.randn(2, 32, 6, 10))
+    assert [tuple(m.shape) for m in maps] == [(2, 8, 24, 40), (2, 12, 12, 20), (2, 16, 6, 10), (2, 80, 3, 5)]
+
+
+@pytest.mark.parametrize(
+    ("dim", "dims", "wide"), [(768, (128, 256, 512, 1024), (384, 384, 1536)), (32, (32, 64, 1, 99), (64, 64, 99))]
+)
+def test_inner_widths(dim, dims, wide):
+    """max(2 * o0, D / 2), max(o1, D / 2), max(o3, 2 * D): card models, section 3."""
+    with torch.device("meta"):
+        levels = SimpleFPN(dim, dims).levels
+    assert (levels[0][0].out_channels, levels[1][0].out_channels, levels[3][0].out_channels) == wide
+
+
+def test_pyramid_errors():
+    with pytest.raises(ValueError, match="four channel numbers"):
+        SimpleFPN(32, (8, 16))
+    with pytest.raises(ValueError, match="1x4 patches"):
+        SimpleFPN(8, (4, 4, 4, 4))(torch.zeros(1, 8, 1, 4))
+
+
+def test_head_drops_channels_only_in_training():
+    head = MLPHead((4, 6), 8, dropout=0.5)
+    maps = [torch.randn(1, 4, 8, 8), torch.randn(1, 6, 4, 4)]
+    assert head(maps).shape == (1, 1, 8, 8)
+    assert not torch.equal(head(maps), head(maps))
+    head.eval()
+    assert torch.equal(head(maps), head(maps))
+
+
+def test_normalise_is_in_no_checkpoint():
+    normalise = Normalise()
+    assert not normalise.state_dict()
+    image = torch.rand(2, 3, 4, 5)
+    red = (image[:, 0] - 0.485) / 0.229
+    torch.testing.assert_close(normalise(image)[:, 0], red)

@@ -1,0 +1,89 @@
+"""Every experiment file is loaded and takes a training step and a validation step at a tiny size, on data in the real formats."""
+
+from __future__ import annotations
+
+import pickle
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clicklab.cli import main
+from data_modules.datasets import Shapes
+from data_modules.export_shapes import export
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+METHODS = sorted(folder.name for folder in EXPERIMENTS.iterdir() if folder.is_dir() and folder.name != "_base")
+RECIPES = [
+    (method, path.stem)
+    for method in METHODS
+    for path in sorted((EXPERIMENTS / method).glob("*.yaml"))
+    if path.stem != "sweep"
+]
+TINY = (
+    "--trainer.accelerator=cpu --model.init_args.variant=mini --model.init_args.pretrained=null "
+    "--model.init_args.network_options={'image_size':64,'patch_size':8} "
+    "--data.init_args.crop_size=64 --data.init_args.batch_size=2 --data.init_args.epoch_length=4 "
+    "--data.init_args.num_workers=0 --data.init_args.targets.min_object_area=10 --data.init_args.limit=2"
+)
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory) -> Path:
+    """All datasets that experiments name, drawn small and written in their real formats."""
+    root = tmp_path_factory.mktemp("data")
+    shapes = Shapes(length=4, size=64, split="train")
+    for form, folder in {"coco_lvis": "COCO_LVIS", "sbd": "SBD", "grabcut": "GrabCut", "bsds": "BSDS500"}.items():
+        export(shapes, root / folder, form)
+    names = (root / "SBD" / "train.txt").read_text().split()
+    weights = [(index, name, 0.5) for index, name in enumerate(names)]
+    (root / "SBD" / "sbd_samples_weights.pkl").write_bytes(pickle.dumps(weights))
+    return root
+
+
+def overlays(method: str, stem: str) -> list[str]:
+    """The files to merge after config.yaml: `x_y.yaml` goes on top of `x.yaml` where that exists."""
+    below = stem.rpartition("_")[0]
+    chain = [below] if below and (EXPERIMENTS / method / f"{below}.yaml").exists() else []
+    return [*chain, stem] if stem != "config" else []
+
+
+def configs(method: str, stem: str) -> list[str]:
+    paths = [EXPERIMENTS / "_base" / "trainer.yaml", EXPERIMENTS / method / "config.yaml"]
+    paths += [EXPERIMENTS / method / f"{name}.yaml" for name in overlays(method, stem)]
+    return [part for path in paths for part in ("--config", str(path))]
+
+
+@pytest.mark.parametrize(("method", "stem"), RECIPES, ids=lambda value: value)
+def test_recipe_trains_and_is_measured(method, stem, data_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", str(data_root))
+    arguments = ["fit", *configs(method, stem), *shlex.split(TINY), f"--trainer.default_root_dir={tmp_path}"]
+    assert (
+        main([*arguments, "--trainer.fast_dev_run=1", "--trainer.enable_progress_bar=false", "--ckpt_path=null"]) == 0
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_sweep_parameters_are_options_of_the_recipe(method, data_root, tmp_path, monkeypatch):
+    path = EXPERIMENTS / method / "sweep.yaml"
+    if not path.exists():
+        pytest.fail(f"{path} is missing: `make sweep-{method}` needs it")
+    sweep = yaml.safe_load(path.read_text())
+    assert sweep["metric"]["name"].startswith("val/")
+    monkeypatch.setenv("DATA_ROOT", str(data_root))
+    monkeypatch.setenv("WANDB_RUN_ID", "run1")
+    last = [f"--{name}={values['values'][-1]}" for name, values in sweep["parameters"].items()]
+    arguments = ["fit", *configs(method, "config"), "--config", str(EXPERIMENTS / "_base" / "sweep.yaml")]
+    fast = ["--trainer.fast_dev_run=1", "--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={tmp_path}"]
+    assert main([*arguments, *shlex.split(TINY), *last, *fast]) == 0
+
+
+def test_missing_data_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nothing"))
+    with pytest.raises((SystemExit, FileNotFoundError)) as caught:
+        code = main(["fit", *configs("simpleclick", "config"), "--trainer.fast_dev_run=1"])
+        raise SystemExit(code)
+    shown = capsys.readouterr()
+    assert "COCO_LVIS" in shown.err + str(caught.value)
+    assert caught.value.code == 2

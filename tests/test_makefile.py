@@ -1,0 +1,44 @@
+"""The Makefile lists what it knows and says so when a name is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs make with a stand-in environment, so that nothing is installed."""
+    return subprocess.run(
+        ["make", "--no-print-directory", "-o", ".venv/.installed", "-o", "setup", "BIN=/nonexistent", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_help_lists_the_targets_and_the_methods():
+    answer = make("help")
+    assert answer.returncode == 0
+    for word in ("setup", "demo", "test", "lint", "train-%", "smoke-%", "eval-%", "sweep-%", "bench", "simpleclick"):
+        assert word in answer.stdout
+
+
+def test_a_wrong_target_lists_the_known_ones():
+    answer = make("trian-simpleclick")
+    assert answer.returncode == 2
+    assert "train-%" in answer.stdout
+
+
+def test_a_wrong_method_lists_the_known_ones():
+    answer = make("train-simpleclack")
+    assert answer.returncode == 2
+    assert "simpleclick" in answer.stdout + answer.stderr
+
+
+def test_a_wrong_variant_lists_the_files():
+    answer = make("train-simpleclick", "VARIANT=gigantic")
+    assert answer.returncode == 2
+    assert "huge.yaml" in answer.stdout + answer.stderr
