@@ -51,6 +51,8 @@ class SplitReport:
         text = []
         for key, count in self.counts.items():
             published = self.published.get(key)
+            if not count and published is None:
+                continue
             text.append(f"  {count} {key}" + ("" if published is None else f" (published: {published})"))
         text += [f"  note: {note}" for note in self.notes]
         text += _listed("broken", [reason if name in reason else f"{name}: {reason}" for name, reason in self.broken])

@@ -25,6 +25,19 @@ EvaluationBatch = list[EvaluationObject | SkippedObject]
 _TARGETS, _POINTS = TargetLaw(), PointLaw()
 
 
+class ResumableLoader(DataLoader[Any]):
+    """Tells Lightning that it goes on where an interrupted run stopped; without it Lightning warns that it cannot.
+
+    There is nothing to save: the position is asked of the trainer (`InteractiveDataModule._position`).
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        pass
+
+
 class InteractiveDataModule(LightningDataModule):
     """Training batches (`clicklab.records.Batch`) and evaluation objects (lists of `EvaluationObject | SkippedObject`).
 
@@ -120,7 +133,7 @@ class InteractiveDataModule(LightningDataModule):
                 " device(s): make batch_size smaller or epoch_length larger"
             )
         position = None if self.trainer is None else partial(self._position, batches)
-        return DataLoader(
+        return ResumableLoader(
             samples,
             batch_size=self.batch_size,
             sampler=TrainingSampler(len(samples), self.batch_size, replicas, rank, position),

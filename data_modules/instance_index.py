@@ -1,7 +1,7 @@
 """Where the annotations of each image stand in a COCO or LVIS json file: a few numbers per object instead of the
 objects themselves.
 
-118,000 images with 1.2 million objects take about 30 MB here (the parsed file takes several GB). The polygons of an
+118,000 images with 1.2 million objects take 20.5 MiB here (the parsed file takes several GB). The polygons of an
 image are read from the file when the image is asked for.
 """
 

@@ -108,8 +108,7 @@ def _run_length_region(segmentation: dict[str, Any], size: tuple[int, int]) -> R
             f"run lengths for {segmentation['size']}, but the image has [{height}, {width}] (rows, columns)"
         )
     counts = segmentation["counts"]
-    if isinstance(counts, str):
-        return region_of(coco_mask.decode({"size": [height, width], "counts": counts.encode()}))
+    counts = _uncompressed(counts) if isinstance(counts, str) else counts
     try:
         runs = np.array(counts, dtype=np.int64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -117,3 +116,25 @@ def _run_length_region(segmentation: dict[str, Any], size: tuple[int, int]) -> R
     if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
         raise ValueError(f"run lengths that do not add up to the image's {height * width} pixels")
     return region_of(np.repeat(np.arange(len(runs)) % 2, runs).reshape(width, height).T)
+
+
+def _uncompressed(text: str) -> list[int]:
+    """Run lengths from COCO's compressed string: five bits per character, differences to the run before the last one.
+
+    Written here because pycocotools decodes into a buffer without asking whether the runs fit. Raises ValueError.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError("compressed run lengths with a character that does not belong there")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << (shift - 4)
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("compressed run lengths that end in the middle")
+    return runs

@@ -18,6 +18,14 @@ DATASETS: dict[str, str] = {
     "BSDS500": "bsds:BSDS500",
     "SBD": "sbd:SBD",
     "COCO_LVIS": "coco_lvis:COCO_LVIS",
+    "COCO": "coco:COCO",
+    "LVIS": "lvis:LVIS",
+    "LVIS_v05": "lvis:LVIS_v05",
+    "PascalVOC": "voc:PascalVOC",
+    "DAVIS585": "davis585:DAVIS585",
+    "ssTEM": "medical:ssTEM",
+    "BraTS": "medical:BraTS",
+    "OAIZIB": "medical:OAIZIB",
 }
 
 

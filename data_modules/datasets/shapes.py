@@ -241,7 +241,7 @@ def _paint_tree(
     look = textures.surface(rng, colours, unlike=mains[region.parent])
     mains[key] = look.main
     if not region.parent and rng.random() < 0.6:
-        _cast_shadow(canvas, region.mask, rng, unit)
+        textures.cast_shadow(canvas, region.mask, rng, unit)
     textures.paint(canvas, region.mask, look, rng, unit * rng.uniform(0.4, 1.4), 0.3)
     if rng.random() < 0.3:
         contours, _ = cv2.findContours(region.mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
@@ -249,10 +249,3 @@ def _paint_tree(
     for child, part in enumerate(layout.regions, start=1):
         if part.parent == key:
             _paint_tree(canvas, layout, child, colours, mains, rng, unit)
-
-
-def _cast_shadow(canvas: np.ndarray, mask: np.ndarray, rng: np.random.Generator, unit: float) -> None:
-    """Darkens the canvas beside an object that will be painted next."""
-    shift = np.rint(rng.uniform(-0.5, 0.5, 2) * unit).astype(int)
-    shadow = cv2.blur(np.roll(mask, shift, (0, 1)).astype(np.float32), (5, 5))
-    canvas *= (1 - rng.uniform(0.2, 0.5) * shadow)[..., None]

@@ -112,6 +112,13 @@ def paint(
     np.copyto(canvas[y : y + h, x : x + w], colour, where=mask[y : y + h, x : x + w, None])
 
 
+def cast_shadow(canvas: np.ndarray, mask: np.ndarray, rng: np.random.Generator, unit: float) -> None:
+    """Darkens the canvas beside an object that will be painted next."""
+    shift = np.rint(rng.uniform(-0.5, 0.5, 2) * unit).astype(int)
+    shadow = cv2.blur(np.roll(mask, shift, (0, 1)).astype(np.float32), (5, 5))
+    canvas *= (1 - rng.uniform(0.2, 0.5) * shadow)[..., None]
+
+
 def _turned(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates of a randomly turned and shifted frame, two (H, W) float32 arrays in pixels."""
     angle = rng.uniform(0, np.pi)

@@ -19,9 +19,11 @@ from clicklab.evaluation.report import picture_sheet, save_results, table
 from clicklab.evaluation.transforms import ZoomIn
 from clicklab.methods.simpleclick.module import SimpleClick
 from clicklab.records import Clicks, Prediction
-from data_modules.datamodule import InteractiveDataModule, TrainingSource
+from data_modules.datamodule import InteractiveDataModule
 from data_modules.datasets.shapes import Shapes
 from data_modules.sample import EvaluationObjects
+from data_modules.sources import TrainingSource
+from data_modules.targets import TargetLaw
 
 SIZE = 128
 HELD_OUT = 60
@@ -51,9 +53,9 @@ def train(steps: int, output: Path) -> SimpleClick:
         crop_size=SIZE,
         batch_size=16,
         epoch_length=16 * steps,
-        augmentation="none",
+        augmentation="coco_lvis_val",  # a crop of the whole scene: every scene is new, nothing has to be varied
+        targets=TargetLaw(min_object_area=80),
         num_workers=1,
-        min_object_area=80,
         seed=0,
     )
     module = SimpleClick(variant="tiny", learning_rate=1e-3)

@@ -14,6 +14,7 @@ from types import ModuleType
 
 METHODS: dict[str, str] = {
     "simpleclick": "clicklab.methods.simpleclick",
+    "piclick": "clicklab.methods.piclick",
 }
 
 

@@ -1,0 +1,268 @@
+"""NoC in Lightning: a torchmetrics state that is exact under DDP, and the callback that feeds it in fit, validate and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+import torch.distributed
+from lightning.pytorch.loggers import WandbLogger
+from torch import Tensor
+from torchmetrics import Metric
+
+from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
+from clicklab.evaluation.metrics import miou_curve, noc, nof, seconds_per_click
+from clicklab.evaluation.play import view_scale_of
+from clicklab.evaluation.predictor import Predictor
+from clicklab.evaluation.protocol import Protocol
+from clicklab.evaluation.report import SHOWN_CLICKS, dataset_record, percent, save_results
+from clicklab.records import EMPTY, EvaluationObject, SkippedObject
+
+LATEST = "latest"
+
+
+class NoCMetric(Metric):
+    """Curves and clicks of all objects of one dataset; rows carry the object's index, so none is counted twice.
+
+    States are lists of tensors (n, ...) concatenated over ranks; curves are filled up with nan, clicks with -1.
+    """
+
+    full_state_update = False
+    index: list[Tensor]
+    object: list[Tensor]
+    ious: list[Tensor]
+    boundary_ious: list[Tensor]
+    clicks: list[Tensor]
+    seconds: list[Tensor]
+
+    def __init__(self, protocol: Protocol | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.protocol = protocol or Protocol()
+        for name in ("index", "object", "ious", "boundary_ious", "clicks", "seconds"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, results: Sequence[ObjectResult]) -> None:
+        """Adds played objects."""
+        limit = self.protocol.max_clicks
+        ious = np.full((len(results), limit), np.nan, dtype=np.float32)
+        boundary = np.full((len(results), limit), np.nan, dtype=np.float32)
+        clicks = np.full((len(results), limit, 3), EMPTY, dtype=np.int64)
+        for row, result in enumerate(results):
+            ious[row, : len(result.ious)] = result.ious
+            clicks[row, : len(result.clicks)] = result.clicks
+            boundary[row, : len(result.boundary_ious or ())] = result.boundary_ious or ()
+        self.index.append(self._tensor([result.index for result in results], torch.int64))
+        self.object.append(self._tensor([result.object for result in results], torch.int64))
+        self.ious.append(torch.from_numpy(ious).to(self.device))
+        self.boundary_ious.append(torch.from_numpy(boundary).to(self.device))
+        self.clicks.append(torch.from_numpy(clicks).to(self.device))
+        self.seconds.append(self._tensor([result.seconds for result in results], torch.float32))
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gathers the ranks. A rank without objects takes part with tensors of no rows but the right shape."""
+        if not self.index:
+            self.update([])
+        super().sync(*args, **kwargs)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The values NoC@.., NoF@.., IoU@k, SPC, and the rows: one entry per state, each object once, ordered by index."""
+        rows = self._rows()
+        curves = [curve[~np.isnan(curve)].tolist() for curve in rows["ious"].numpy()]
+        limit, late = self.protocol.max_clicks, self.protocol.quirk("late_success_fails")
+        values: dict[str, float] = {}
+        for threshold in self.protocol.thresholds:
+            values[f"NoC@{percent(threshold)}"] = noc(curves, threshold, limit)
+            values[f"NoF@{percent(threshold)}"] = nof(curves, threshold, limit, late)
+        values |= {f"IoU@{k}": value for k, value in enumerate(miou_curve(curves, limit), start=1)}
+        values["SPC"] = seconds_per_click(rows["seconds"].sum().item(), sum(map(len, curves)))
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()} | rows
+
+    def _rows(self) -> dict[str, Tensor]:
+        # after a sync the states are tensors, before it lists of tensors
+        rows = {}
+        for name in self._defaults:
+            state = getattr(self, name)
+            rows[name] = (torch.cat(state) if isinstance(state, list) and state else state)
+        if isinstance(rows["index"], list):
+            self.update([])
+            return self._rows()
+        _, first = np.unique(rows["index"].cpu().numpy(), return_index=True)
+        return {name: value.cpu()[torch.from_numpy(first)] for name, value in rows.items()}
+
+    def _tensor(self, values: list[Any], dtype: torch.dtype) -> Tensor:
+        return torch.tensor(values, dtype=dtype, device=self.device)
+
+
+def results_of(rows: Mapping[str, Tensor], names: Mapping[int, str]) -> list[ObjectResult]:
+    """The rows of `NoCMetric.compute` as results again; `names` gives the image of each index."""
+    results = []
+    for row, index in enumerate(rows["index"].tolist()):
+        ious, boundary = (rows[name][row][~rows[name][row].isnan()].tolist() for name in ("ious", "boundary_ious"))
+        clicks = [(y, x, label) for y, x, label in rows["clicks"][row, : len(ious)].tolist()]
+        seconds = rows["seconds"][row].item()
+        results.append(
+            ObjectResult(index, names[index], int(rows["object"][row]), clicks, ious, seconds, boundary or None)
+        )
+    return results
+
+
+class _Dataset:
+    """One evaluation dataset during one epoch."""
+
+    def __init__(self, predictor: Predictor, batch_size: int, device: torch.device) -> None:
+        self.player = LockstepPlayer(predictor, batch_size)
+        self.metric = NoCMetric(predictor.protocol).to(device)
+        self.names: dict[int, str] = {}
+        self.skipped: dict[int, SkippedObject] = {}
+
+    def take(self, outcomes: Sequence[ObjectResult | SkippedObject]) -> None:
+        """Files what the player gave back."""
+        played = [outcome for outcome in outcomes if isinstance(outcome, ObjectResult)]
+        self.skipped |= {outcome.index: outcome for outcome in outcomes if isinstance(outcome, SkippedObject)}
+        self.names |= {result.index: result.name for result in played}
+        if played:
+            self.metric.update(played)
+
+    def finish(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Values and record of all ranks together; every rank must call it."""
+        self.take(list(self.player.drain()))
+        values = self.metric.compute()
+        names, skipped = _gather(self.names), _gather(self.skipped)
+        return values, dataset_record(results_of(values, names), list(skipped.values()), self.player.protocol)
+
+
+class NoCCallback(pl.Callback):
+    """Plays the evaluation robot on the objects of every evaluation dataset, in `fit` (validation), `validate` and `test`.
+
+    Loaders yield `list[EvaluationObject | SkippedObject]`; the datamodule's `evaluation_names(stage)` names them in order,
+    with stage `val` or `test`. The module must have `network`. Logs `<stage>/<dataset>/NoC@90` and so on, and
+    `<stage>/NoC@90`, the mean over the datasets, to monitor. Writes the files of `report.save_results` to
+    `<log dir>/noc/<stage>/<step or latest>/`, and IoU curves as W&B line series. A sanity check plays, but logs and writes nothing.
+
+    Args:
+        protocol: the settings; default: the official ones.
+        batch_size: objects in lockstep on each device.
+    """
+
+    def __init__(self, protocol: Protocol | None = None, batch_size: int = 8) -> None:
+        self.protocol = protocol or Protocol()
+        self.batch_size = batch_size
+        self._datasets: dict[str, _Dataset] = {}
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A new epoch: players and states start empty."""
+        self._start(trainer, pl_module, "val", trainer.val_dataloaders)
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """As `on_validation_epoch_start`."""
+        self._start(trainer, pl_module, "test", trainer.test_dataloaders)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: list[EvaluationObject | SkippedObject],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Feeds the dataset's player, which goes on over batch borders."""
+        self._feed(batch, dataloader_idx)
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: list[EvaluationObject | SkippedObject],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """As `on_validation_batch_end`."""
+        self._feed(batch, dataloader_idx)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Plays to the end, gathers the ranks, logs and writes."""
+        self._finish(trainer, pl_module, "val")
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """As `on_validation_epoch_end`."""
+        self._finish(trainer, pl_module, "test")
+
+    def _start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str, loaders: Any) -> None:
+        loaders = loaders if isinstance(loaders, (list, tuple)) else [loaders]
+        names = trainer.datamodule.evaluation_names(stage)  # ty: ignore[unresolved-attribute]
+        if len(names) != len(loaders):
+            raise ValueError(f"evaluation_names({stage!r}) gives {len(names)} names for {len(loaders)} loaders")
+        context, device = trainer.precision_plugin.forward_context, pl_module.device
+        network: Any = pl_module.network
+        self._datasets = {}
+        for name, loader in zip(names, loaders, strict=True):
+            predictor = Predictor(network, self.protocol, view_scale_of(loader.dataset), device, context)
+            self._datasets[name] = _Dataset(predictor, self.batch_size, device)
+
+    def _feed(self, batch: list[EvaluationObject | SkippedObject], dataloader_idx: int) -> None:
+        datasets = list(self._datasets.values())
+        for earlier in datasets[:dataloader_idx]:
+            earlier.take(list(earlier.player.drain()))
+        for item in batch:
+            datasets[dataloader_idx].take(datasets[dataloader_idx].player.submit(item))
+
+    def _finish(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        finished = {name: dataset.finish() for name, dataset in self._datasets.items()}
+        self._datasets = {}
+        folder = Path(trainer.log_dir or trainer.default_root_dir)  # a collective: every rank asks for it
+        if trainer.sanity_checking or not finished:
+            return
+        pl_module.log_dict(_values_to_log(stage, finished), batch_size=1, sync_dist=True)
+        if not trainer.is_global_zero:
+            return
+        results = {
+            "protocol": self.protocol.to_dict(pl_module.network),  # ty: ignore[invalid-argument-type]
+            "datasets": {name: record for name, (_, record) in finished.items()},
+        }
+        step = f"step{trainer.global_step:07d}" if trainer.state.fn == "fit" else LATEST
+        save_results(results, folder / "noc" / stage / step)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                _log_curves(logger, stage, results)
+
+
+def _values_to_log(stage: str, finished: Mapping[str, tuple[Mapping[str, Tensor], Any]]) -> dict[str, Tensor]:
+    """`<stage>/<dataset>/<value>`, and `<stage>/<value>` as the mean over the datasets."""
+    per_dataset = {}
+    for name, (values, _) in finished.items():
+        clicks = values["clicks"].shape[1]
+        shown = {f"IoU@{k}" for k in SHOWN_CLICKS if k <= clicks}
+        per_dataset[name] = {
+            key: value for key, value in values.items() if key[:4] in ("NoC@", "NoF@") or key in shown or key == "SPC"
+        }
+    logged = {f"{stage}/{name}/{key}": v for name, values in per_dataset.items() for key, v in values.items()}
+    for key in next(iter(per_dataset.values())):
+        if key != "SPC":
+            logged[f"{stage}/{key}"] = torch.stack([values[key] for values in per_dataset.values()]).nanmean()
+    return {key: value.float() for key, value in logged.items()}
+
+
+def _log_curves(logger: WandbLogger, stage: str, results: Mapping[str, Any]) -> None:
+    import wandb  # the logger is in use, so it is installed; other runs do not pay for the import
+
+    curves = {name: record["miou"] for name, record in results["datasets"].items()}
+    clicks = list(range(1, results["protocol"]["max_clicks"] + 1))
+    plot = wandb.plot.line_series(
+        xs=clicks, ys=list(curves.values()), keys=list(curves), title=f"{stage}: mean IoU per click", xname="clicks"
+    )
+    logger.experiment.log({f"{stage}/mean IoU per click": plot})
+
+
+def _gather(mine: dict[int, Any]) -> dict[int, Any]:
+    """The dictionaries of all ranks in one."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return mine
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, mine)
+    return {key: value for part in parts for key, value in part.items()}
