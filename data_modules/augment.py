@@ -34,8 +34,15 @@ class Augmentation:
         # one shared stream: `set_random_seed` would give every transform the same numbers (a flipped image would always
         # be brightened too)
         self._compose.set_random_state(rng, random.Random(int(rng.integers(2**63))))
-        result = self._compose(image=image, mask=layers)
-        return np.ascontiguousarray(result["image"]), np.ascontiguousarray(result["mask"])
+        # a map of pixel numbers is warped, not the layers: nearest resampling for any number of layers at the price of
+        # one, after which every new pixel fetches its ids; 0 is a pixel from outside
+        height, width, count = layers.shape
+        numbers = np.arange(1, height * width + 1, dtype=np.int32).reshape(height, width)
+        result = self._compose(image=image, mask=numbers)
+        numbers = result["mask"]
+        warped = layers.reshape(-1, count)[numbers - 1]
+        warped[numbers == 0] = 0
+        return np.ascontiguousarray(result["image"]), warped
 
 
 def _resize(low: float, high: float) -> A.BasicTransform:

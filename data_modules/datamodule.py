@@ -49,9 +49,6 @@ class InteractiveDataModule(LightningDataModule):
         user: the simulated annotator that methods ask during training.
     """
 
-    # few evaluation objects on many devices: some have none
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     def __init__(
         self,
         train: list[TrainingSource] | None = None,
@@ -93,6 +90,8 @@ class InteractiveDataModule(LightningDataModule):
             ValueError: an impossible value; the message names the argument.
         """
         super().__init__()
+        # few evaluation objects on many devices: some devices have none
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         for name, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "limit": limit}.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}: it has to be at least 1")
@@ -109,10 +108,11 @@ class InteractiveDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Checks that what `stage` (fit, validate, test) needs was given."""
-        needs = {"fit": ("train", self.sources), "validate": ("val", self.evaluation["val"])}
-        argument, given = needs.get(stage, ("test", self.evaluation["test"] if stage == "test" else True))
-        if not given:
-            raise ValueError(f"`{stage}` needs data, but the data module was given none: set data.{argument}")
+        needs = {"fit": ("train", self.sources)}
+        needs |= {"validate": ("val", self.evaluation["val"]), "test": ("test", self.evaluation["test"])}
+        for name, (argument, given) in needs.items():
+            if stage == name and not given:
+                raise ValueError(f"`{name}` needs data, but the data module was given none: set data.{argument}")
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches for this rank. Raises ValueError where an epoch holds less than one batch per rank."""

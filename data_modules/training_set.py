@@ -190,12 +190,12 @@ def object_table(objects: dict[int, SceneObject], areas: dict[int, int], chosen:
 
 def collate(samples: Sequence[TrainingSample]) -> Batch:
     """Samples of one size as a batch with an empty previous mask; empty layers are added to the same number."""
-    image = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
+    image = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2).contiguous()
     target = torch.from_numpy(np.stack([sample.target for sample in samples]))[:, None].float()
     layers = [sample.layers for sample in samples if sample.layers is not None]
     tables = tuple(sample.objects for sample in samples if sample.objects is not None)
     return Batch(
-        image=image.float().div_(255).contiguous(),
+        image=image.float().div_(255),
         target=target,
         clicks=Clicks.from_list([sample.points for sample in samples]),
         prev_mask=torch.zeros_like(target),

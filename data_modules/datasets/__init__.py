@@ -50,3 +50,10 @@ def open_dataset(name: str, root: str | Path | None = None, **options: Any) -> S
         FileNotFoundError: the folder or a part of it is missing; the message says where the set comes from.
     """
     return dataset_class(name)(root, **options)  # ty: ignore[too-many-positional-arguments]
+
+
+def __getattr__(name: str) -> Any:
+    # lets settings say data_modules.datasets.GrabCut, and imports one reader instead of all
+    if name in DATASETS:
+        return dataset_class(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

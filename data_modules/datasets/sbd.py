@@ -10,11 +10,9 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from data_modules.datasets.files import need_file, need_folder, need_same_size, read_mat, read_rgb
-from data_modules.datasets.restricted_pickle import load_pickle
 from data_modules.sample import BrokenScene, Scene, SceneDataset, SceneObject
 
 BUGGY_FILL = 0.08
-WEIGHT_POWER = 1.25
 
 
 class SBD(SceneDataset):
@@ -119,25 +117,3 @@ def thin_objects(ids: np.ndarray, min_fill: float) -> list[int]:
             if areas[key] / box < min_fill:
                 thin.append(key)
     return thin
-
-
-def read_sample_weights(path: str | Path, power: float = WEIGHT_POWER) -> np.ndarray:
-    """Probability of each training image, (N,) float64 that sums to 1: proportional to (1 - score) ** power.
-
-    The official `sbd_samples_weights.pkl` is a list of (index, name, score); the index counts the lines of train.txt.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it holds something else; the message names the file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"the sample weights {path} are missing; they are in assets/ of the RITM repository")
-    try:
-        rows = sorted((int(index), float(score)) for index, _, score in load_pickle(path))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a list of (index, name, score): {error}") from error
-    if [index for index, _ in rows] != list(range(len(rows))):
-        raise ValueError(f"{path}: the indices are not 0..{len(rows) - 1}")
-    weight = np.clip(1 - np.array([score for _, score in rows]), 0, None) ** power
-    return weight / weight.sum()

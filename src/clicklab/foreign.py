@@ -22,10 +22,12 @@ class Opaque:
 
 
 _LOSS = "isegm.model.modeling.transformer_helper.cross_entropy_loss"
-# Python objects inside official files (card models, section 5), and what is put in their place; any other is refused.
+# Python objects inside official files (cards models, section 5, and piclick, section 7), and what is put in their
+# place; any other is refused.
 STAND_INS: dict[str, Any] = {
     f"{_LOSS}.CrossEntropyLoss": Opaque,
     f"{_LOSS}.cross_entropy": Opaque,
+    "easydict.EasyDict": OrderedDict,  # PiClick's settings; only exact dictionary types may be filled while reading
 }
 
 

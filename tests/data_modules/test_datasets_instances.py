@@ -12,7 +12,7 @@ from scipy.io import loadmat, savemat
 
 from data_modules.datasets import open_dataset
 from data_modules.datasets.restricted_pickle import load_pickle
-from data_modules.datasets.sbd import SBD, read_sample_weights, thin_objects
+from data_modules.datasets.sbd import SBD, thin_objects
 from data_modules.datasets.shapes import Shapes
 from data_modules.export_shapes import export_scenes, roots
 from data_modules.sample import BrokenScene, EvaluationObjects, SkippedObject
@@ -97,18 +97,6 @@ def test_sbd_in_the_folder_of_the_archive_and_its_errors(tmp_path, scenes):
     assert [item.name for item in skipped] == [scenes.scene_name(i) for i in range(3)]
     assert all(path.name in item.reason for path, item in zip(paths, skipped, strict=False))
     assert len(items) > 3
-
-
-def test_sample_weights_follow_the_published_law(tmp_path):
-    path = tmp_path / "weights.pkl"
-    path.write_bytes(pickle.dumps([(1, "b", np.float32(0.5)), (0, "a", np.float32(0.0)), (2, "c", 1.0)]))
-    weight = read_sample_weights(path)
-    assert np.allclose(weight, np.array([1, 0.5**1.25, 0]) / (1 + 0.5**1.25))
-    path.write_bytes(pickle.dumps([(5, "b", 0.5)]))
-    with pytest.raises(ValueError, match=r"weights\.pkl"):
-        read_sample_weights(path)
-    with pytest.raises(FileNotFoundError, match="assets"):
-        read_sample_weights(tmp_path / "none.pkl")
 
 
 def test_coco_lvis_comes_back(tmp_path, scenes):

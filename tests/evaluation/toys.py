@@ -1,11 +1,12 @@
-"""Analytic networks: real masks from colour and distance to the clicks, without weights."""
+"""Analytic networks (real masks from colour and distance to the clicks, without weights) and drawn objects to play."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clicklab.records import Clicks, Prediction
+from clicklab.records import Clicks, EvaluationObject, Prediction
 
 
 def analytic(kind: str, image: Tensor, clicks: Clicks, prev_mask: Tensor) -> Tensor:
@@ -45,3 +46,41 @@ class Analytic(nn.Module):
     def forward(self, image: Tensor, clicks: Clicks, prev_mask: Tensor) -> Prediction:
         self.calls.append(len(image))
         return Prediction(analytic(self.kind, image, clicks, prev_mask))
+
+
+class Staged(nn.Module):
+    """`start` and `step` with a nested state, K candidates with scores; notes what was started and stepped.
+
+    The first candidate is the answer of `analytic`, the k-th is shifted down by k; the last one has the highest score.
+    """
+
+    def __init__(self, candidates: int = 1) -> None:
+        super().__init__()
+        self.candidates = candidates
+        self.started: list[int] = []
+        self.stepped: list[int] = []
+
+    def start(self, image: Tensor) -> dict[str, object]:
+        self.started.append(len(image))
+        return {"image": image, "nested": (image.mean(dim=(1, 2, 3)), [image[:, :1]]), "note": "shared"}
+
+    def step(self, state: dict[str, Tensor], clicks: Clicks, prev_mask: Tensor) -> Prediction:
+        self.stepped.append(len(prev_mask))
+        logits = analytic("colour", state["image"], clicks, prev_mask) - torch.arange(self.candidates)[:, None, None]
+        score = None if self.candidates == 1 else torch.arange(self.candidates).expand(len(logits), -1).float()
+        return Prediction(logits, score, state=state)
+
+
+def drawn_object(seed: int, size: tuple[int, int] = (260, 330)) -> EvaluationObject:
+    """A slanted ellipse of one colour on a smooth background, with an ignore band along its outline."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    y, x = np.mgrid[:height, :width]
+    background = 90 + 50 * np.sin(x / 40 + rng.uniform(0, 6))[..., None] + 30 * np.cos(y / 30)[..., None] * rng.uniform(-1, 1, 3)
+    centre_y, centre_x = rng.uniform(0.3, 0.7) * height, rng.uniform(0.3, 0.7) * width
+    across, along = (x - centre_x) + 0.4 * (y - centre_y), (y - centre_y) - 0.4 * (x - centre_x)
+    distance = np.hypot(across / (0.05 * width), along / (0.16 * height))
+    image = np.where((distance < 1)[..., None], rng.uniform(100, 250, 3), background) + rng.normal(0, 6, (height, width, 3))
+    target = (distance < 1).astype(np.int8)
+    target[abs(distance - 1) < 0.04] = -1
+    return EvaluationObject(image.clip(0, 255).astype(np.uint8), target, f"drawn{seed}", 1, seed)

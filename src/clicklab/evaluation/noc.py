@@ -243,7 +243,7 @@ def _values_to_log(stage: str, finished: Mapping[str, tuple[Mapping[str, Tensor]
         }
     logged = {f"{stage}/{name}/{key}": v for name, values in per_dataset.items() for key, v in values.items()}
     for key in next(iter(per_dataset.values())):
-        if key != "SPC":
+        if key[:4] in ("NoC@", "IoU@"):
             logged[f"{stage}/{key}"] = torch.stack([values[key] for values in per_dataset.values()]).nanmean()
     return {key: value.float() for key, value in logged.items()}
 

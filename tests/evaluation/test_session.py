@@ -1,0 +1,138 @@
+"""Sessions: undo, reset, choose, existing masks, reuse of states, bad input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from toys import Analytic, Staged, drawn_object
+from torch import nn
+
+from clicklab.evaluation.predictor import Predictor, join_states, split_state
+from clicklab.evaluation.protocol import Protocol
+from clicklab.evaluation.session import Session
+from clicklab.evaluation.transforms import ZoomIn
+
+PROTOCOL = Protocol(zoom_in=ZoomIn((64, 64)))
+OBJECT = drawn_object(0)
+CLICKS = [(100, 100, True), (160, 190, True), (20, 30, False), (30, 300, False)]
+
+
+def session_of(network: nn.Module, protocol: Protocol = PROTOCOL) -> Session:
+    session = Session(Predictor(network, protocol))
+    session.set_image(OBJECT.image)
+    return session
+
+
+def test_undo_restores_everything():
+    session = session_of(Staged())
+    assert not session.mask.any()
+    masks = [session.add_click(*click) for click in CLICKS]
+    turns = list(session.turns)
+    session.undo()
+    session.undo()
+    assert session.turn is turns[2] and len(session.clicks) == 2
+    np.testing.assert_array_equal(session.mask, masks[1])
+    replayed = [session.add_click(*click) for click in CLICKS[2:]]
+    np.testing.assert_array_equal(replayed, masks[2:])
+    assert session.turn.region == turns[4].region
+    for _ in CLICKS:
+        session.undo()
+    assert not session.mask.any()
+    with pytest.raises(ValueError, match="nothing to undo"):
+        session.undo()
+
+
+def test_reset_and_a_new_image_start_anew():
+    session = session_of(Analytic())
+    first = session.add_click(*CLICKS[0])
+    session.reset()
+    assert not session.mask.any() and session.clicks == ()
+    np.testing.assert_array_equal(session.add_click(*CLICKS[0]), first)
+    session.set_image(OBJECT.image[:200, :150].copy())
+    assert session.mask.shape == (200, 150) and not session.mask.any()
+
+
+def test_candidates_and_choice():
+    session = session_of(Staged(candidates=3))
+    best = session.add_click(*CLICKS[0])
+    assert session.candidates.shape == (3, *OBJECT.target.shape)
+    assert session.scores.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(best, session.candidates[2] > 0.49)
+    other = session.choose(0)
+    assert other.sum() > best.sum()
+    np.testing.assert_array_equal(session.probability, session.candidates[0])
+    after_choice = session.add_click(*CLICKS[1])
+    session.undo()
+    np.testing.assert_array_equal(session.mask, other)  # the choice is part of what undo restores
+    session.choose(2)
+    assert (session.add_click(*CLICKS[1]) != after_choice).any()  # and the network reads the chosen mask
+    with pytest.raises(ValueError, match="no candidate 3"):
+        session.choose(3)
+
+
+def test_an_existing_mask_is_the_previous_mask_of_the_next_click():
+    session, plain = session_of(Analytic()), session_of(Analytic())
+    session.set_mask(OBJECT.target == 1)
+    np.testing.assert_array_equal(session.mask, OBJECT.target == 1)
+    assert (session.add_click(*CLICKS[0]) != plain.add_click(*CLICKS[0])).any()
+    session.undo()
+    np.testing.assert_array_equal(session.mask, OBJECT.target == 1)
+    session.undo()
+    assert not session.mask.any()
+
+
+def test_start_runs_only_when_the_view_changes():
+    network = Staged()
+    session = session_of(network, Protocol(zoom=False))
+    for click in CLICKS:
+        session.add_click(*click)
+    assert network.started == [2] and network.stepped == [2, 2, 2, 2]
+
+
+def test_start_and_step_equal_forward():
+    staged, whole = session_of(Staged()), session_of(Analytic())
+    for click in CLICKS:
+        np.testing.assert_array_equal(staged.add_click(*click), whole.add_click(*click))
+
+
+def test_nested_states_survive_splitting_and_joining():
+    state = {"a": torch.rand(6, 2), "b": (torch.rand(6), [torch.rand(6, 1, 3)]), "c": None, "d": 3}
+    pieces = split_state(state, 3)
+    assert pieces[1]["a"].shape == (2, 2) and pieces[1]["d"] == 3
+    joined = join_states(pieces)
+    torch.testing.assert_close(joined["a"], state["a"])
+    torch.testing.assert_close(joined["b"][1][0], state["b"][1][0])
+    assert joined["c"] is None
+
+
+@pytest.mark.parametrize(("y", "x"), [(-1, 5), (5, -0.5), (260, 5), (5, 330), (float("nan"), 5)])
+def test_clicks_outside_the_image_are_refused(y, x):
+    session = session_of(Analytic())
+    with pytest.raises(ValueError, match="outside the image of height 260 and width 330"):
+        session.add_click(y, x)
+    assert session.clicks == ()
+
+
+def test_a_failing_network_leaves_the_session_as_it_was():
+    class Failing(nn.Module):
+        def forward(self, image, clicks, prev_mask):
+            raise RuntimeError("out of memory")
+
+    session = session_of(Failing())
+    with pytest.raises(RuntimeError):
+        session.add_click(*CLICKS[0])
+    assert session.clicks == () and not session.mask.any()
+
+
+def test_bad_input_is_named():
+    session = Session(Predictor(Analytic()))
+    with pytest.raises(ValueError, match="set_image first"):
+        session.add_click(1, 1)
+    with pytest.raises(ValueError, match="uint8 RGB"):
+        session.set_image(np.zeros((4, 4), np.uint8))
+    session.set_image(OBJECT.image)
+    with pytest.raises(ValueError, match="same height and width"):
+        session.set_mask(np.zeros((3, 3), bool))
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        session.set_mask(np.full((260, 330), 255, np.uint8))
