@@ -107,7 +107,13 @@ class InteractiveDataModule(LightningDataModule):
         self.user = SimulatedUser(max_rounds)
 
     def setup(self, stage: str) -> None:
-        """Checks that what `stage` (fit, validate, test) needs was given."""
+        """Checks that `stage` (fit, validate, test) has data, and that the precision leaves clicks as they are."""
+        precision = "32-true" if self.trainer is None else str(self.trainer.precision)
+        if precision.endswith("-true") and precision != "32-true":
+            raise ValueError(
+                f"precision {precision} would round click positions along with everything else: use"
+                f" {precision.replace('true', 'mixed').replace('64-mixed', '32-true')}"
+            )
         needs = {"fit": ("train", self.sources)}
         needs |= {"validate": ("val", self.evaluation["val"]), "test": ("test", self.evaluation["test"])}
         for name, (argument, given) in needs.items():

@@ -93,9 +93,9 @@ def polygons_of(mask: np.ndarray) -> list[list[int]]:
             cut = int(holes[0][:, 0, 1].min() + holes[0][:, 0, 1].max()) // 2 + 1
             pieces += [(top, piece[:cut]), (top + cut, piece[cut:])]
         else:
-            # tools want three points at least: those of a single pixel or a line are repeated
-            contours = [np.concatenate([contour[:, 0], contour[-1:, 0], contour[-1:, 0]]) for contour in contours]
-            polygons += [(contour + [0, top]).ravel().tolist() for contour in contours]
+            outlines = [contour[:, 0] + [0, top] for contour in contours]
+            # tools want three points at least: that of a single pixel or two of a line are repeated
+            polygons += [np.resize(points, (max(3, len(points)), 2)).ravel().tolist() for points in outlines]
     return polygons
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import shlex
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import yaml
 
 from clicklab.cli import main
 from data_modules.datasets import Shapes
-from data_modules.export_shapes import export
+from data_modules.export_shapes import export_scenes
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 METHODS = sorted(folder.name for folder in EXPERIMENTS.iterdir() if folder.is_dir() and folder.name != "_base")
@@ -21,12 +20,27 @@ RECIPES = [
     for path in sorted((EXPERIMENTS / method).glob("*.yaml"))
     if path.stem != "sweep"
 ]
-TINY = (
-    "--trainer.accelerator=cpu --model.init_args.variant=mini --model.init_args.pretrained=null "
-    "--model.init_args.network_options={'image_size':64,'patch_size':8} "
-    "--data.init_args.crop_size=64 --data.init_args.batch_size=2 --data.init_args.epoch_length=4 "
-    "--data.init_args.num_workers=0 --data.init_args.targets.min_object_area=10 --data.init_args.limit=2"
-)
+TINY = {
+    "ckpt_path": None,
+    "model": {
+        "init_args": {
+            "variant": "mini",
+            "pretrained": None,
+            "network_options": {"image_size": 64, "patch_size": 8},
+        }
+    },
+    "data": {
+        "init_args": {
+            "crop_size": 64,
+            "batch_size": 2,
+            "epoch_length": 4,
+            "num_workers": 0,
+            "limit": 2,
+            "targets": {"min_object_area": 10},
+        }
+    },
+    "trainer": {"accelerator": "cpu", "fast_dev_run": 1, "enable_progress_bar": False},
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +49,7 @@ def data_root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("data")
     shapes = Shapes(length=4, size=64, split="train")
     for form, folder in {"coco_lvis": "COCO_LVIS", "sbd": "SBD", "grabcut": "GrabCut", "bsds": "BSDS500"}.items():
-        export(shapes, root / folder, form)
+        export_scenes(shapes, root / folder, form)
     names = (root / "SBD" / "train.txt").read_text().split()
     weights = [(index, name, 0.5) for index, name in enumerate(names)]
     (root / "SBD" / "sbd_samples_weights.pkl").write_bytes(pickle.dumps(weights))
@@ -55,13 +69,17 @@ def configs(method: str, stem: str) -> list[str]:
     return [part for path in paths for part in ("--config", str(path))]
 
 
+def tiny(folder: Path) -> list[str]:
+    """One more overlay that makes any recipe small."""
+    path = folder / "test_size.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return ["--config", str(path), f"--trainer.default_root_dir={folder}"]
+
+
 @pytest.mark.parametrize(("method", "stem"), RECIPES, ids=lambda value: value)
 def test_recipe_trains_and_is_measured(method, stem, data_root, tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_ROOT", str(data_root))
-    arguments = ["fit", *configs(method, stem), *shlex.split(TINY), f"--trainer.default_root_dir={tmp_path}"]
-    assert (
-        main([*arguments, "--trainer.fast_dev_run=1", "--trainer.enable_progress_bar=false", "--ckpt_path=null"]) == 0
-    )
+    assert main(["fit", *configs(method, stem), *tiny(tmp_path)]) == 0
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -74,9 +92,8 @@ def test_sweep_parameters_are_options_of_the_recipe(method, data_root, tmp_path,
     monkeypatch.setenv("DATA_ROOT", str(data_root))
     monkeypatch.setenv("WANDB_RUN_ID", "run1")
     last = [f"--{name}={values['values'][-1]}" for name, values in sweep["parameters"].items()]
-    arguments = ["fit", *configs(method, "config"), "--config", str(EXPERIMENTS / "_base" / "sweep.yaml")]
-    fast = ["--trainer.fast_dev_run=1", "--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={tmp_path}"]
-    assert main([*arguments, *shlex.split(TINY), *last, *fast]) == 0
+    recipe = [*configs(method, "config"), "--config", str(EXPERIMENTS / "_base" / "sweep.yaml")]
+    assert main(["fit", *recipe, *tiny(tmp_path), *last]) == 0
 
 
 def test_missing_data_is_named(tmp_path, monkeypatch, capsys):

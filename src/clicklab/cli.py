@@ -102,14 +102,12 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """Loads, plays, writes; the same command continues a broken run."""
-    import torch
-
     from clicklab.api import evaluate
     from clicklab.checkpoint import load
     from clicklab.evaluation.report import table
 
     data = dict(name_and_folder(item) for item in options.data)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+    device = find_device(options.device)
     protocol = {"max_clicks": options.max_clicks, "thresholds": tuple(options.thresholds), "preset": options.preset}
     protocol |= {"mask_threshold": options.mask_threshold, "flip": not options.no_flip}
     protocol |= {"boundary_iou": options.boundary_iou, "target_iou": options.target_iou}
@@ -128,6 +126,22 @@ def run_evaluate(options: argparse.Namespace) -> int:
     print(table(results))
     print(f"written: {options.output}/results.json")
     return 0
+
+
+def find_device(name: str) -> str:
+    """`auto` is the GPU where there is one. Raises ValueError for a device that this machine lacks."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"--device {name}: not to be had here ({reason}); use cpu, cuda, cuda:1 ... or auto"
+        ) from error
+    return name
 
 
 def name_and_folder(text: str) -> tuple[str, str]:
@@ -156,8 +170,12 @@ def run_convert(options: argparse.Namespace) -> int:
 
 
 def add_data(commands: argparse._SubParsersAction) -> None:
-    """`data check NAME=FOLDER` and `data export-shapes`."""
-    data = commands.add_parser("data", help="look at datasets: check").add_subparsers(required=True, metavar="ACTION")
+    """`data ...`: what the data modules offer."""
+    from data_modules.build_coco_lvis import add_commands
+
+    command = commands.add_parser("data", help="look at datasets, build and convert them")
+    data = command.add_subparsers(required=True, metavar="ACTION")
+    add_commands(data)
     check = data.add_parser("check", help="counts, broken files, what is missing and where it comes from")
     check.add_argument("dataset", metavar="NAME=FOLDER")
     check.set_defaults(run=run_check)

@@ -184,7 +184,7 @@ def test_colours_have_the_official_ranges_and_leave_ids_alone():
 
 
 def test_transforms_draw_independently():
-    # with albumentations' own seeding a flipped image would always be brightened: one stream for each transform, all alike
+    # with albumentations' own seeding a flipped image would always be brightened: every transform has the same stream
     image = np.zeros((40, 48, 3), np.uint8)
     image[:, :24] = 100
     transform = Augmentation([A.HorizontalFlip(p=0.5), A.RandomBrightnessContrast((0.2, 0.2), (0.0, 0.0), p=0.5)])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,8 +49,8 @@ class Recorder(LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
-def make(**changes):
-    options = {
+def make(**changes: Any) -> InteractiveDataModule:
+    options: dict[str, Any] = {
         "train": [TrainingSource(TinyScenes(9))],
         "val": {"first": TinyScenes(2), "second": TinyScenes(1, first=5)},
         "crop_size": (32, 40),
@@ -63,7 +64,12 @@ def make(**changes):
 
 def run(data, checkpoint=None, fails=None, **options):
     module = Recorder(fails)
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "num_sanity_val_steps": 0}
+    quiet: dict[str, Any] = {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "logger": False,
+        "num_sanity_val_steps": 0,
+    }
     if "callbacks" not in options:
         quiet["enable_checkpointing"] = False
     trainer = Trainer(accelerator="cpu", devices=1, log_every_n_steps=1, **(quiet | options))
@@ -163,7 +169,13 @@ def test_evaluation_loaders_give_lists_in_the_order_of_the_names(workers):
 
 def test_lightning_measures_every_object_once_during_fit_and_test():
     module, trainer = run(make(test={"third": TinyScenes(2)}, limit=3), max_epochs=1)
-    assert module.evaluated == [(0, "scene0", 0), (0, "scene0", 1), (0, "scene1", 2), (1, "scene5", 0), (1, "scene5", 1)]
+    assert module.evaluated == [
+        (0, "scene0", 0),
+        (0, "scene0", 1),
+        (0, "scene1", 2),
+        (1, "scene5", 0),
+        (1, "scene5", 1),
+    ]
     module.evaluated.clear()
     trainer.test(module, datamodule=make(test={"third": TinyScenes(1)}), verbose=False)
     assert module.evaluated == [(0, "scene0", 0), (0, "scene0", 1)]
@@ -292,6 +304,17 @@ def test_importing_the_package_is_light():
 def test_impossible_values_are_told_at_once(changes, message):
     with pytest.raises(ValueError, match=message):
         make(**changes)
+
+
+@pytest.mark.parametrize(
+    ("precision", "remedy"), [("bf16-true", "use bf16-mixed"), ("64-true", "use 32-true"), ("bf16-mixed", None)]
+)
+def test_precisions_that_would_round_clicks_are_refused(precision, remedy):
+    if remedy is None:
+        assert len(run(make(), max_epochs=1, precision=precision)[0].seen) == BATCHES
+    else:
+        with pytest.raises(ValueError, match=remedy):
+            run(make(), max_epochs=1, precision=precision)
 
 
 def test_missing_data_is_told_by_stage():

@@ -28,7 +28,7 @@ def test_sstem_components(tmp_path):
     assert dataset.objects() == [(0, 1), (0, 2), (1, 1), (1, 2)]
     assert sorted(dataset[0].areas().values()) == [9, 18]
     assert len(ssTEM(tmp_path / "stack1", connectivity=4).objects()) == 6
-    with pytest.raises(ValueError, match="8 .*or 4"):
+    with pytest.raises(ValueError, match=r"8 .*or 4"):
         ssTEM(tmp_path, connectivity=6)
 
 

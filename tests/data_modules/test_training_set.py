@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -72,7 +71,7 @@ def weights_file(tmp_path):
 
 
 def test_sample_weights_are_the_official_law(weights_file):
-    expected = (1 - np.float32([0.9, 0.5, 0.1, 0.3]).astype(float)) ** 1.25
+    expected = (1 - np.array([0.9, 0.5, 0.1, 0.3], np.float32).astype(float)) ** 1.25
     expected /= expected.sum()
     assert np.allclose(read_sample_weights(weights_file, TinyScenes(4)), expected, rtol=1e-12)
     data = samples(TrainingSource(TinyScenes(4), sample_weights=weights_file), epoch_length=1500)

@@ -49,13 +49,18 @@ def test_clicks_of_nested_frames_follow_the_official_formula():
 
 
 def test_first_click_sees_the_whole_image_resized_or_untouched():
-    assert look(ZoomIn((448, 448)), [(1, 1, 1)]) == (Box.full(SIZE), Frame(SIZE, Box.full(SIZE), (448, 448), Box.full(SIZE)))
+    assert look(ZoomIn((448, 448)), [(1, 1, 1)]) == (
+        Box.full(SIZE),
+        Frame(SIZE, Box.full(SIZE), (448, 448), Box.full(SIZE)),
+    )
     assert look(ZoomIn(400, skip_clicks=1), [(1, 1, 1)]) == (None, Frame.whole(SIZE))
 
 
 def test_the_object_is_widened_to_an_inclusive_box_inside_the_image():
     kept, frame = look(ZoomIn(400, skip_clicks=1), [(110, 60, 1), (0, 0, 0)], blob(Box(100, 50, 119, 69)))
-    assert kept == Box(10, 0, 210, 160)  # centre 109.5 and 59.5, at least 200 long, so 201 pixels; the left side is clamped
+    assert kept == Box(
+        10, 0, 210, 160
+    )  # centre 109.5 and 59.5, at least 200 long, so 201 pixels; the left side is clamped
     assert frame.size == (400, round(161 * 400 / 201))
 
 
@@ -89,7 +94,11 @@ def test_a_larger_view():
 
 @pytest.mark.parametrize(
     ("options", "field"),
-    [({"target_size": 0}, "target_size"), ({"target_size": (3, 4, 5)}, "target_size"), ({"skip_clicks": -2}, "skip_clicks")]
+    [
+        ({"target_size": 0}, "target_size"),
+        ({"target_size": (3, 4, 5)}, "target_size"),
+        ({"skip_clicks": -2}, "skip_clicks"),
+    ]
     + [({"expansion_ratio": 0.5}, "expansion_ratio"), ({"min_crop_size": 0}, "min_crop_size")],
 )
 def test_impossible_zooms_name_the_field(options, field):

@@ -76,11 +76,15 @@ def drawn_object(seed: int, size: tuple[int, int] = (260, 330)) -> EvaluationObj
     rng = np.random.default_rng(seed)
     height, width = size
     y, x = np.mgrid[:height, :width]
-    background = 90 + 50 * np.sin(x / 40 + rng.uniform(0, 6))[..., None] + 30 * np.cos(y / 30)[..., None] * rng.uniform(-1, 1, 3)
+    background = (
+        90 + 50 * np.sin(x / 40 + rng.uniform(0, 6))[..., None] + 30 * np.cos(y / 30)[..., None] * rng.uniform(-1, 1, 3)
+    )
     centre_y, centre_x = rng.uniform(0.3, 0.7) * height, rng.uniform(0.3, 0.7) * width
     across, along = (x - centre_x) + 0.4 * (y - centre_y), (y - centre_y) - 0.4 * (x - centre_x)
     distance = np.hypot(across / (0.05 * width), along / (0.16 * height))
-    image = np.where((distance < 1)[..., None], rng.uniform(100, 250, 3), background) + rng.normal(0, 6, (height, width, 3))
+    image = np.where((distance < 1)[..., None], rng.uniform(100, 250, 3), background) + rng.normal(
+        0, 6, (height, width, 3)
+    )
     target = (distance < 1).astype(np.int8)
     target[abs(distance - 1) < 0.04] = -1
     return EvaluationObject(image.clip(0, 255).astype(np.uint8), target, f"drawn{seed}", 1, seed)

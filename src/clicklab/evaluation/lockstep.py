@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class ObjectResult:
         ious: float32 IoU after each click.
         seconds: this object's share of the wall time.
         boundary_ious: BIoU after each click when the protocol asks for it.
+        selections: how often another candidate was taken than the network's own choice (`Protocol.choice` oracle).
     """
 
     index: int
@@ -39,6 +40,7 @@ class ObjectResult:
     ious: list[float]
     seconds: float
     boundary_ious: list[float] | None = None
+    selections: int = 0
 
 
 @dataclass
@@ -52,6 +54,7 @@ class _Game:
     clicked: Tensor  # (H, W) bool
     ious: list[float] = field(default_factory=list)
     boundary_ious: list[float] = field(default_factory=list)
+    selections: int = 0
     seconds: float = 0.0
 
 
@@ -119,15 +122,24 @@ class LockstepPlayer:
         return [self._result(game) for game in finished]
 
     def _measure(self) -> None:
-        counts = []
-        for game in self._games:
-            game.pred = game.session.map > self.protocol.mask_threshold
-            known, wanted = game.target != IGNORE, game.target == 1
-            counts.append(torch.stack([(game.pred & wanted).sum(), ((game.pred | wanted) & known).sum()]))
+        seen = [self._shown(game) > self.protocol.mask_threshold for game in self._games]
+        counts = torch.cat([_overlaps(masks, game.target) for masks, game in zip(seen, self._games, strict=True)])
+        ious = iter([shared / union for shared, union in counts.tolist()])
+        for masks, game in zip(seen, self._games, strict=True):
+            scored = [next(ious) for _ in masks]
+            best = max(range(len(scored)), key=scored.__getitem__)  # the first one on ties, as officially
+            if len(scored) > 1:
+                game.selections += best != game.session.turn.chosen
+                game.session.turns[-1] = replace(game.session.turn, chosen=best)
+            game.pred = masks[best]
+            game.ious.append(scored[best])
             if self.protocol.boundary_iou:
                 game.boundary_ious.append(boundary_iou(game.pred, game.target))
-        for game, (shared, union) in zip(self._games, torch.stack(counts).tolist(), strict=True):
-            game.ious.append(shared / union)
+
+    def _shown(self, game: _Game) -> Tensor:
+        """(k, H, W) probability of the masks that may be taken: the network's choice, or for the oracle all candidates."""
+        candidates = game.session.turn.candidates
+        return game.session.map[None] if candidates is None or self.protocol.choice == "automatic" else candidates
 
     def _is_finished(self, game: _Game) -> bool:
         played = len(game.ious)
@@ -144,7 +156,14 @@ class LockstepPlayer:
             ious=np.asarray(game.ious, dtype=np.float32).tolist(),
             seconds=game.seconds,
             boundary_ious=game.boundary_ious if self.protocol.boundary_iou else None,
+            selections=game.selections,
         )
+
+
+def _overlaps(masks: Tensor, target: Tensor) -> Tensor:
+    """(k, 2) pixels of intersection and union of masks (k, H, W) bool with a target (H, W); ignored ones are not counted."""
+    known, wanted = target != IGNORE, target == 1
+    return torch.stack([(masks & wanted).sum((1, 2)), ((masks | wanted) & known).sum((1, 2))], dim=1)
 
 
 def unplayable(item: EvaluationObject) -> str | None:

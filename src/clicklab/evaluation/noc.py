@@ -17,7 +17,7 @@ from torchmetrics import Metric
 from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
 from clicklab.evaluation.metrics import miou_curve, noc, nof, seconds_per_click
 from clicklab.evaluation.play import view_scale_of
-from clicklab.evaluation.predictor import Predictor
+from clicklab.evaluation.predictor import Predictor, predictor_for
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.report import SHOWN_CLICKS, dataset_record, percent, save_results
 from clicklab.records import EMPTY, EvaluationObject, SkippedObject
@@ -86,7 +86,7 @@ class NoCMetric(Metric):
         rows = {}
         for name in self._defaults:
             state = getattr(self, name)
-            rows[name] = (torch.cat(state) if isinstance(state, list) and state else state)
+            rows[name] = torch.cat(state) if isinstance(state, list) and state else state
         if isinstance(rows["index"], list):
             self.update([])
             return self._rows()
@@ -99,14 +99,16 @@ class NoCMetric(Metric):
 
 def results_of(rows: Mapping[str, Tensor], names: Mapping[int, str]) -> list[ObjectResult]:
     """The rows of `NoCMetric.compute` as results again; `names` gives the image of each index."""
+    indices = rows["index"].reshape(-1).tolist()  # torchmetrics makes numbers of tensors with one element
+    shapes = {"object": (-1,), "seconds": (-1,), "ious": (len(indices), -1), "boundary_ious": (len(indices), -1)}
+    columns = {name: rows[name].reshape(shape).tolist() for name, shape in shapes.items()}
+    all_clicks = rows["clicks"].reshape(len(indices), -1, 3).tolist()
     results = []
-    for row, index in enumerate(rows["index"].tolist()):
-        ious, boundary = (rows[name][row][~rows[name][row].isnan()].tolist() for name in ("ious", "boundary_ious"))
-        clicks = [(y, x, label) for y, x, label in rows["clicks"][row, : len(ious)].tolist()]
-        seconds = rows["seconds"][row].item()
-        results.append(
-            ObjectResult(index, names[index], int(rows["object"][row]), clicks, ious, seconds, boundary or None)
-        )
+    for row, index in enumerate(indices):
+        ious, boundary = ([iou for iou in columns[key][row] if iou == iou] for key in ("ious", "boundary_ious"))
+        clicks = [(y, x, label) for y, x, label in all_clicks[row][: len(ious)]]
+        number, seconds = columns["object"][row], columns["seconds"][row]
+        results.append(ObjectResult(index, names[index], number, clicks, ious, seconds, boundary or None))
     return results
 
 
@@ -202,7 +204,7 @@ class NoCCallback(pl.Callback):
         network: Any = pl_module.network
         self._datasets = {}
         for name, loader in zip(names, loaders, strict=True):
-            predictor = Predictor(network, self.protocol, view_scale_of(loader.dataset), device, context)
+            predictor = predictor_for(network, self.protocol, view_scale_of(loader.dataset), device, context)
             self._datasets[name] = _Dataset(predictor, self.batch_size, device)
 
     def _feed(self, batch: list[EvaluationObject | SkippedObject], dataloader_idx: int) -> None:
@@ -234,13 +236,11 @@ class NoCCallback(pl.Callback):
 
 def _values_to_log(stage: str, finished: Mapping[str, tuple[Mapping[str, Tensor], Any]]) -> dict[str, Tensor]:
     """`<stage>/<dataset>/<value>`, and `<stage>/<value>` as the mean over the datasets."""
-    per_dataset = {}
-    for name, (values, _) in finished.items():
-        clicks = values["clicks"].shape[1]
-        shown = {f"IoU@{k}" for k in SHOWN_CLICKS if k <= clicks}
-        per_dataset[name] = {
-            key: value for key, value in values.items() if key[:4] in ("NoC@", "NoF@") or key in shown or key == "SPC"
-        }
+    shown = {"SPC", *(f"IoU@{k}" for k in SHOWN_CLICKS)}
+    per_dataset = {
+        name: {key: value for key, value in values.items() if key[:4] in ("NoC@", "NoF@") or key in shown}
+        for name, (values, _) in finished.items()
+    }
     logged = {f"{stage}/{name}/{key}": v for name, values in per_dataset.items() for key, v in values.items()}
     for key in next(iter(per_dataset.values())):
         if key[:4] in ("NoC@", "IoU@"):

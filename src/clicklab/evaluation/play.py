@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from clicklab.evaluation.journal import Journal, fingerprint
 from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
-from clicklab.evaluation.predictor import Predictor
+from clicklab.evaluation.predictor import Predictor, predictor_for
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.report import dataset_record, save_results
 from clicklab.records import EvaluationObject, SkippedObject
@@ -82,7 +82,7 @@ def evaluate_objects(
     results: dict[str, Any] = {"protocol": settings, "datasets": {}}
     try:
         for name, objects in datasets.items():
-            predictor = Predictor(network, protocol, view_scale_of(objects), device)
+            predictor = predictor_for(network, protocol, view_scale_of(objects), device)
             played, skipped = _play_dataset(predictor, name, objects, batch_size, journal, progress)
             results["datasets"][name] = dataset_record(played, skipped, protocol)
     finally:

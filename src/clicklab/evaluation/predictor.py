@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,9 @@ from clicklab.records import Clicks, Prediction
 class Predictor:
     """Answers clicks as the official predictors of RITM and SimpleClick do. It has no memory of its own.
 
-    A method that merges views or candidates in its own way overrides `merge`; one that looks elsewhere overrides `look`.
+    A method that merges views or candidates in its own way overrides `merge`; one that looks elsewhere overrides `look`; one
+    whose zoom-in goes by something else than the probabilities overrides `remember`. A network names its predictor in the
+    class attribute `predictor`, and `predictor_for` finds it.
 
     Args:
         network: keeps the network contract (`start` and `step`, or only `forward`), in eval mode.
@@ -77,12 +79,13 @@ class Predictor:
         view = View(frames)
         return replace(turn, region=region, view=view, state=turn.state if turn.view == view else None), view
 
-    def merge(self, logits: Tensor, score: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def merge(self, logits: Tensor, score: Tensor | None, extras: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Views of each session into one answer: mean of the logits and of the scores, candidate by candidate.
 
         Args:
             logits: (B, V, K, h, w), V = 2 with the mirrored view second, or 1 without flip.
             score: (B, V, K) or None.
+            extras: what else the network answered, for B * V rows.
 
         Returns:
             logits (B, K, h, w) and score (B, K) or None.
@@ -90,19 +93,29 @@ class Predictor:
         merged = average_flip(logits) if logits.shape[1] == 2 else logits[:, 0]
         return merged, None if score is None else score.float().mean(dim=1)
 
+    def remember(self, logits: Tensor, candidates: Tensor, view: View) -> Tensor:
+        """(K, H, W) what the zoom-in goes by after the next click.
+
+        Args:
+            logits: (K, h, w) in the view.
+            candidates: (K, H, W) probability in the full image.
+            view: where the network looked.
+        """
+        return candidates
+
     def _answer_group(self, sessions: Sequence[Session], views: Sequence[View]) -> None:
         """Sessions whose views have the same size."""
         prediction, states = self._run_network(sessions, views)
         per_session = (len(sessions), 2 if self.protocol.flip else 1)
         score = None if prediction.score is None else prediction.score.unflatten(0, per_session)
-        logits, score = self.merge(prediction.logits.float().unflatten(0, per_session), score)
+        logits, score = self.merge(prediction.logits.float().unflatten(0, per_session), score, prediction.extras)
         best = [0] * len(sessions) if score is None else score.argmax(dim=1).tolist()
         for row, (session, view) in enumerate(zip(sessions, views, strict=True)):
             candidates = view.back(logits[row].sigmoid())
             session.turns[-1] = replace(
                 session.turn,
                 candidates=candidates,
-                remembered=candidates,
+                remembered=self.remember(logits[row], candidates, view),
                 score=None if score is None else score[row],
                 chosen=best[row],
                 state=states[row],
@@ -151,6 +164,18 @@ class Predictor:
             clicks = view.clicks(Clicks.from_list([session.clicks[:limit]]))
             rows += [clicks, flip_clicks(clicks, view.size[1])] if self.protocol.flip else [clicks]
         return Clicks.stack(rows).to(self.device)
+
+
+def predictor_for(
+    network: nn.Module,
+    protocol: Protocol | None = None,
+    view_scale: float = 1.0,
+    device: torch.device | str | None = None,
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Predictor:
+    """The predictor that the network's family brings (its attribute `predictor`), or the default one; arguments as there."""
+    kind: type[Predictor] = getattr(network, "predictor", Predictor)
+    return kind(network, protocol, view_scale, device, context)
 
 
 def split_state(state: Any, parts: int) -> list[Any]:

@@ -15,6 +15,8 @@ from clicklab.evaluation.transforms import Size, ZoomIn
 QUIRKS = {
     "stale_region": "RITM, zoom to a longer side: after a zoom an empty mask makes the network see the whole image, but its answer "
     "is squeezed into the old region",
+    "logit_memory": "PiClick: the zoom-in compares its threshold with logits instead of probabilities (0.5 is probability 0.62)",
+    "crossed_pairs": "PiClick: candidates of view and mirrored view are paired by a permutation where its inverse is meant",
     "late_success_fails": "NoF ('>=20@90') counts an object that succeeds exactly at the last click as a failure",
 }
 
@@ -41,7 +43,11 @@ class Protocol:
         longest_side: a view with a longer side is shrunk to it.
         net_clicks_limit: the network is shown only the first clicks; the zoom-in sees all.
         boundary_iou: measure BIoU after every click as well.
+        choice: which of several candidates becomes the mask: the one with the best score (`automatic`), or the one with the
+            largest IoU with the target (`oracle`), as officially in PiClick's tables: the user picks, for free.
         stale_region: see QUIRKS; None: as the preset says.
+        logit_memory: see QUIRKS; None: as the preset says.
+        crossed_pairs: see QUIRKS; None: as the preset says.
         late_success_fails: see QUIRKS; None: as the preset says.
 
     Raises:
@@ -62,7 +68,10 @@ class Protocol:
     longest_side: int | None = None
     net_clicks_limit: int | None = None
     boundary_iou: bool = False
+    choice: Literal["automatic", "oracle"] = "automatic"
     stale_region: bool | None = None
+    logit_memory: bool | None = None
+    crossed_pairs: bool | None = None
     late_success_fails: bool | None = None
 
     def __post_init__(self) -> None:
@@ -73,6 +82,7 @@ class Protocol:
         self._check(0 < self.mask_threshold < 1, "mask_threshold", "between 0 and 1")
         self._check(self.max_clicks >= 1, "max_clicks", "1 or more")
         self._check(1 <= self.min_clicks <= self.max_clicks, "min_clicks", f"from 1 to max_clicks ({self.max_clicks})")
+        self._check(self.choice in ("automatic", "oracle"), "choice", "automatic or oracle")
         self._check(bool(self.thresholds), "thresholds", "at least one IoU")
         self._check(all(0 < t <= 1 for t in self.thresholds), "thresholds", "IoUs between 0 and 1, for example 0.9")
         self._check(

@@ -15,7 +15,7 @@ from torch import nn
 
 from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
 from clicklab.evaluation.metrics import clicks_needed, miou_curve, noc, nof, seconds_per_click
-from clicklab.evaluation.predictor import Predictor
+from clicklab.evaluation.predictor import Predictor, predictor_for
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.session import Session
 from clicklab.records import POSITIVE, EvaluationObject, SkippedObject
@@ -123,7 +123,7 @@ def picture_sheet(
     clicks: int = 5,
 ) -> None:
     """Draws the first `count` objects: image with the clicks in order, the mask after each of `clicks` clicks, the target."""
-    predictor = Predictor(network, protocol or Protocol(max_clicks=clicks, target_iou=1.01))
+    predictor = predictor_for(network, protocol or Protocol(max_clicks=clicks, target_iou=1.01))
     items = [
         item for item in (objects[n] for n in range(min(count, len(objects)))) if isinstance(item, EvaluationObject)
     ]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from clicklab.clicks.maps import disk_maps, sine_encoding
 from clicklab.evaluation.transforms import ZoomIn
+from clicklab.methods.piclick.predictor import PiClickPredictor
 from clicklab.nn.mae import load_mae
 from clicklab.nn.mask_decoder import MaskDecoder, mlp
 from clicklab.nn.normalise import Normalise
@@ -81,6 +82,8 @@ class PiClickNet(nn.Module):
     Raises:
         ValueError: on sizes that do not divide, or an unknown encoding or rule.
     """
+
+    predictor = PiClickPredictor
 
     def __init__(
         self,

@@ -1,0 +1,153 @@
+"""What an evaluation leaves behind, and how a broken one goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from toys import Analytic, Staged, drawn_object
+
+from clicklab.evaluation.journal import Journal, fingerprint
+from clicklab.evaluation.play import JOURNAL, evaluate_objects
+from clicklab.evaluation.protocol import Protocol
+from clicklab.evaluation.report import picture_sheet, save_results, table
+from clicklab.evaluation.transforms import ZoomIn
+from clicklab.records import SkippedObject
+
+PROTOCOL = Protocol(max_clicks=4, zoom_in=ZoomIn((40, 40)))
+
+
+class Drawn:
+    """Objects drawn on demand; notes what was read, can break off, and holds one object that cannot be read."""
+
+    def __init__(self, count=6, stop_at=None):
+        self.count, self.stop_at, self.read = count, stop_at, []
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        if index == self.stop_at:
+            raise KeyboardInterrupt
+        return SkippedObject("broken", 1, 3, "unreadable") if index == 3 else drawn_object(index, (60, 80))
+
+
+def without_time(results):
+    rows = json.loads(json.dumps(results))
+    for record in rows["datasets"].values():
+        del record["spc"]
+        for row in record["objects"]:
+            del row["seconds"]
+    return rows
+
+
+def test_the_record_has_the_promised_form(tmp_path):
+    results = evaluate_objects(Analytic(), {"A": Drawn(), "B": Drawn(2)}, PROTOCOL, batch_size=2, output=tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+    record = results["datasets"]["A"]
+    assert set(record["noc"]) == set(record["nof"]) == {"85", "90", "95"} and len(record["miou"]) == 4
+    assert [row["index"] for row in record["objects"]] == [0, 1, 2, 4, 5]
+    assert record["skipped"] == [{"name": "broken", "object": 1, "index": 3, "reason": "unreadable"}]
+    first = record["objects"][0]
+    assert first["name"] == "drawn0" and first["object"] == 1 and len(first["clicks"]) == len(first["ious"])
+    assert all(isinstance(value, int) for click in first["clicks"] for value in click)
+    assert record["spc"] > 0
+
+
+def test_files_and_table(tmp_path):
+    results = evaluate_objects(Analytic(), {"A": Drawn()}, Protocol(max_clicks=3, boundary_iou=True, zoom_size=40))
+    save_results(results, tmp_path)
+    assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    with (tmp_path / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5 and float(rows[0]["IoU@1"]) == pytest.approx(
+        results["datasets"]["A"]["objects"][0]["ious"][0], abs=1e-6
+    )
+    text = (tmp_path / "table.txt").read_text()
+    for expected in ("NoC@90", "BIoU@1", "skipped", "preset official", "at most 3 clicks", "zoom to 40"):
+        assert expected in text
+    clean = {**results, "protocol": {**results["protocol"], "preset": "clean"}}
+    both = table({"ours": results, "theirs": clean})
+    assert "ours: preset official" in both and "theirs: preset clean" in both
+
+
+def test_boundary_iou_never_rewards_more_than_a_perfect_outline():
+    results = evaluate_objects(Analytic(), {"A": Drawn(2)}, Protocol(max_clicks=3, boundary_iou=True, zoom_size=40))
+    for row in results["datasets"]["A"]["objects"]:
+        assert len(row["boundary_ious"]) == len(row["ious"])
+        assert all(0 <= b <= 1 for b in row["boundary_ious"])
+
+
+def test_a_broken_run_goes_on_with_what_is_missing(tmp_path):
+    whole = evaluate_objects(Analytic(), {"A": Drawn()}, PROTOCOL, batch_size=1)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_objects(Analytic(), {"A": Drawn(stop_at=4)}, PROTOCOL, batch_size=1, output=tmp_path)
+    journal = tmp_path / JOURNAL
+    kept = len(journal.read_text().splitlines()) - 1
+    assert kept >= 1
+    with journal.open("a") as file:
+        file.write('{"dataset": "A", "ind')  # the power went off here
+    objects = Drawn()
+    resumed = evaluate_objects(Analytic(), {"A": objects}, PROTOCOL, batch_size=4, output=tmp_path)
+    assert without_time(resumed) == without_time(whole)
+    assert objects.read == [index for index in range(6) if index >= kept]
+    again = Drawn()
+    assert without_time(evaluate_objects(Analytic(), {"A": again}, PROTOCOL, output=tmp_path)) == without_time(whole)
+    assert again.read == [3]  # only what was skipped is looked at again
+    limited = evaluate_objects(Analytic(), {"A": Drawn(2)}, PROTOCOL, output=tmp_path)
+    assert len(limited["datasets"]["A"]["objects"]) == 2
+
+
+def test_a_journal_of_other_settings_is_refused(tmp_path):
+    evaluate_objects(Analytic(), {"A": Drawn(1)}, PROTOCOL, output=tmp_path)
+    with pytest.raises(
+        ValueError, match=r"progress.jsonl holds results of other settings \(max_clicks: 4 there, 5 now\)"
+    ):
+        evaluate_objects(Analytic(), {"A": Drawn(1)}, Protocol(max_clicks=5, zoom_in=PROTOCOL.zoom_in), output=tmp_path)
+    with pytest.raises(ValueError, match="network"):
+        evaluate_objects(Staged(), {"A": Drawn(1)}, PROTOCOL, output=tmp_path)
+    (tmp_path / JOURNAL).write_text("no json\n")
+    with pytest.raises(ValueError, match="no journal"):
+        Journal(tmp_path / JOURNAL, {})
+
+
+def test_other_weights_are_other_settings():
+    torch.manual_seed(0)
+    one, two = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+    assert fingerprint(one) != fingerprint(two)
+    two.load_state_dict(one.state_dict())
+    assert fingerprint(one) == fingerprint(two)
+
+
+def test_the_network_gets_its_mode_back_and_indices_are_checked():
+    network = Analytic()
+    evaluate_objects(network, {"A": Drawn(1)}, PROTOCOL)
+    assert network.training
+    with pytest.raises(ValueError, match="index must be the position"):
+        evaluate_objects(network, {"A": [drawn_object(5, (60, 80))]}, PROTOCOL)
+
+
+def test_larger_views_of_a_dataset_are_obeyed():
+    class Large(Drawn):
+        view_scale = 1.5
+
+    class Noting(Analytic):
+        def forward(self, image, clicks, prev_mask):
+            self.size = image.shape[-2:]
+            return super().forward(image, clicks, prev_mask)
+
+    network = Noting()
+    evaluate_objects(network, {"A": Large(1)}, PROTOCOL)
+    assert network.size == (60, 60)
+
+
+def test_picture_sheet(tmp_path):
+    picture_sheet(Drawn(4), Analytic(), tmp_path / "sheet.png", count=4, clicks=3, protocol=PROTOCOL)
+    import cv2
+
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet.shape[1] > sheet.shape[0] > 100 and np.std(sheet) > 10

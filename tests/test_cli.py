@@ -1,0 +1,135 @@
+"""The `clicklab` command as a user meets it: results, resuming, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import clicklab
+from clicklab.cli import main
+from clicklab.methods.simpleclick import SimpleClickNet
+from data_modules.datasets import Shapes
+from data_modules.export_shapes import export_scenes
+
+OPTIONS = {"image_size": 64, "patch_size": 8}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A small untrained network in our format."""
+    torch.manual_seed(0)
+    network = SimpleClickNet.from_variant("mini", **OPTIONS)
+    path = tmp_path_factory.mktemp("weights") / "mini.ckpt"
+    state = {f"network.{key}": value for key, value in network.state_dict().items()}
+    torch.save(
+        {
+            "clicklab_method": "simpleclick",
+            "hyper_parameters": {"variant": "mini", "network_options": OPTIONS},
+            "state_dict": state,
+        },
+        path,
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of images and masks, the dataset `Folder`."""
+    folder = tmp_path_factory.mktemp("photos")
+    export_scenes(Shapes(length=4, size=64), folder, "folder")
+    return folder
+
+
+def evaluate(checkpoint, folder, output, *more):
+    return main(["evaluate", str(checkpoint), "--data", f"Folder={folder}", "--output", str(output), *more])
+
+
+def test_evaluate_writes_the_record_that_the_readme_promises(checkpoint, photos, tmp_path, capsys):
+    assert (
+        evaluate(checkpoint, photos, tmp_path, "--limit", "3", "--max-clicks", "4", "--thresholds", "0.8", "0.9") == 0
+    )
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["protocol"]["max_clicks"] == 4
+    record = results["datasets"]["Folder"]
+    assert set(record["noc"]) == {"80", "90"}
+    assert len(record["objects"]) == 3
+    for row in record["objects"]:
+        assert len(row["clicks"]) == len(row["ious"]) <= 4
+        assert all(label in (0, 1) for _, _, label in row["clicks"])
+    for name in ("table.txt", "curve.png", "results.csv"):
+        assert (tmp_path / name).stat().st_size > 0
+    assert "NoC@80" in capsys.readouterr().out
+
+
+def test_evaluate_goes_on_where_it_stopped(checkpoint, photos, tmp_path):
+    assert evaluate(checkpoint, photos, tmp_path, "--limit", "2", "--max-clicks", "3") == 0
+    journal = tmp_path / "progress.jsonl"
+    before = journal.read_text()
+    assert evaluate(checkpoint, photos, tmp_path, "--max-clicks", "3") == 0
+    assert journal.read_text().startswith(before)
+    assert len(json.loads((tmp_path / "results.json").read_text())["datasets"]["Folder"]["objects"]) > 2
+
+
+def test_python_and_command_line_agree(checkpoint, photos, tmp_path):
+    assert evaluate(checkpoint, photos, tmp_path, "--limit", "2", "--max-clicks", "3", "--device", "cpu") == 0
+    written = json.loads((tmp_path / "results.json").read_text())["datasets"]["Folder"]["objects"]
+    direct = clicklab.evaluate(clicklab.load(checkpoint), {"Folder": photos}, limit=2, max_clicks=3)
+    assert [row["clicks"] for row in written] == [
+        [list(click) for click in row["clicks"]] for row in direct["datasets"]["Folder"]["objects"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["evaluate", "nowhere.ckpt", "--data", "Folder=PHOTOS", "--output", "OUT"], ["nowhere.ckpt"]),
+        (["evaluate", "CKPT", "--data", "GrabCat=PHOTOS", "--output", "OUT"], ["GrabCat", "GrabCut"]),
+        (["evaluate", "CKPT", "--data", "GrabCut=PHOTOS", "--output", "OUT"], ["data_GT", "missing"]),
+        (["evaluate", "CKPT", "--data", "PHOTOS", "--output", "OUT"], ["NAME=FOLDER"]),
+        (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--max-clicks", "0"], ["max_clicks"]),
+        (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--limit", "0"], ["limit"]),
+        (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--zoom-size", "60"], ["60"]),
+        (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--device", "gpu"], ["gpu"]),
+        (["convert", "nowhere.pth", "OUT"], ["nowhere.pth"]),
+    ],
+)
+def test_a_mistake_ends_in_one_line_that_names_it(arguments, words, checkpoint, photos, tmp_path, capsys):
+    places = {"CKPT": str(checkpoint), "PHOTOS": str(photos), "OUT": str(tmp_path / "out")}
+    filled = []
+    for argument in arguments:
+        for name, place in places.items():
+            argument = argument.replace(name, place)
+        filled.append(argument)
+    assert main(filled) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]  # a progress bar may stand above
+    assert said.startswith("clicklab: error: ")
+    assert all(word in said for word in words), said
+
+
+def test_convert_gives_a_file_with_the_same_answers(checkpoint, tmp_path):
+    assert main(["convert", str(checkpoint), str(tmp_path / "plain.ckpt")]) == 0
+    image, clicks = torch.rand(1, 3, 64, 64), clicklab.Clicks.from_list([[(20, 30, True)]])
+    answers = [
+        clicklab.load(path)(image, clicks, torch.zeros(1, 1, 64, 64)).logits
+        for path in (checkpoint, tmp_path / "plain.ckpt")
+    ]
+    assert torch.equal(*answers)
+
+
+def test_check_reports_counts(photos, capsys):
+    assert main(["data", "check", f"Folder={photos}"]) == 0
+    assert "4 images" in capsys.readouterr().out
+    assert main(["data", "check", "Folder=nowhere"]) == 1
+    assert "nowhere" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test"])
+def test_training_commands_have_complete_help(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "--trainer.precision" in said
+    assert "--config" in said
