@@ -61,6 +61,7 @@ class InteractiveDataModule(LightningDataModule):
         targets: TargetLaw = _TARGETS,
         points: PointLaw = _POINTS,
         max_rounds: int = 3,
+        user_threshold: float = 0.49,
         with_layers: bool = False,
         eval_batch_size: int = 8,
         limit: int | None = None,
@@ -73,13 +74,15 @@ class InteractiveDataModule(LightningDataModule):
             val: name -> dataset measured during `fit` and by `validate`.
             test: name -> dataset measured by `test`.
             crop_size: side of the square training crops in pixels, or (height, width).
-            batch_size: training samples per device.
+            batch_size: training samples per step, over all devices together, so that a recipe stays the same on any
+                number of them.
             epoch_length: samples per epoch over all devices, drawn at random by the weights; without it every scene
                 comes once per epoch.
             augmentation: name of a pipeline in data_modules.augment.AUGMENTATIONS.
             targets: which objects become the target.
             points: where the random first clicks fall.
             max_rounds: most rounds that the simulated user plays before the step that is learnt from.
+            user_threshold: probability above which the simulated user sees object (official: 0.49).
             with_layers: give batches the layered object ids and tables (`Batch.layers`, `Batch.objects`).
             eval_batch_size: evaluation objects per list.
             limit: only the first objects of every evaluation dataset, for quick looks.
@@ -104,7 +107,7 @@ class InteractiveDataModule(LightningDataModule):
         self.targets, self.points = targets, points
         self.batch_size, self.epoch_length, self.with_layers = batch_size, epoch_length, with_layers
         self.eval_batch_size, self.limit, self.num_workers, self.seed = eval_batch_size, limit, num_workers, seed
-        self.user = SimulatedUser(max_rounds)
+        self.user = SimulatedUser(max_rounds, user_threshold)
 
     def setup(self, stage: str) -> None:
         """Checks that `stage` (fit, validate, test) has data, and that the precision leaves clicks as they are."""
@@ -114,14 +117,21 @@ class InteractiveDataModule(LightningDataModule):
                 f"precision {precision} would round click positions along with everything else: use"
                 f" {precision.replace('true', 'mixed').replace('64-mixed', '32-true')}"
             )
-        needs = {"fit": ("train", self.sources)}
-        needs |= {"validate": ("val", self.evaluation["val"]), "test": ("test", self.evaluation["test"])}
+        needs = {
+            "fit": ("train", bool(self.sources)),
+            "validate": ("val", bool(self.evaluation["val"])),
+            "test": ("test", bool(self.evaluation["test"])),
+        }
         for name, (argument, given) in needs.items():
             if stage == name and not given:
                 raise ValueError(f"`{name}` needs data, but the data module was given none: set data.{argument}")
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches for this rank. Raises ValueError where an epoch holds less than one batch per rank."""
+        """This rank's share of the batches.
+
+        Raises:
+            ValueError: the batch size does not divide over the devices, or an epoch holds less than one batch.
+        """
         samples = TrainingSamples(
             self.sources or [],
             self.augmentation,
@@ -132,17 +142,23 @@ class InteractiveDataModule(LightningDataModule):
             self.with_layers,
         )
         replicas, rank = self._ranks()
-        batches = len(samples) // replicas // self.batch_size
+        share, rest = divmod(self.batch_size, replicas)
+        if rest:
+            raise ValueError(
+                f"batch_size is {self.batch_size} over all devices, which does not divide over {replicas}: take"
+                f" {self.batch_size - rest or replicas} or {(share + 1) * replicas}, or another number of devices"
+            )
+        batches = len(samples) // self.batch_size
         if batches == 0:
             raise ValueError(
-                f"an epoch has {len(samples)} samples, less than one batch of {self.batch_size} on each of {replicas}"
-                " device(s): make batch_size smaller or epoch_length larger"
+                f"an epoch has {len(samples)} samples, less than one batch of {self.batch_size}:"
+                " make batch_size smaller or epoch_length larger"
             )
         position = None if self.trainer is None else partial(self._position, batches)
         return ResumableLoader(
             samples,
-            batch_size=self.batch_size,
-            sampler=TrainingSampler(len(samples), self.batch_size, replicas, rank, position),
+            batch_size=share,
+            sampler=TrainingSampler(len(samples), share, replicas, rank, position),
             num_workers=self.num_workers,
             collate_fn=collate,
             drop_last=True,

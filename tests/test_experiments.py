@@ -1,4 +1,4 @@
-"""Every experiment file is loaded and takes a training step and a validation step at a tiny size, on data in the real formats."""
+"""Every experiment file takes a training and a validation step at a tiny size, on data in the real formats."""
 
 from __future__ import annotations
 

@@ -13,11 +13,12 @@ _HOMES = {
     "Clicks": "clicklab.records",
     "EvaluationObject": "clicklab.records",
     "Prediction": "clicklab.records",
-    "Session": "clicklab.evaluation.engine",
+    "Predictor": "clicklab.evaluation.predictor",
+    "Session": "clicklab.evaluation.session",
     "evaluate": "clicklab.api",
     "load": "clicklab.checkpoint",
 }
-__all__ = sorted(_HOMES)  # ty: ignore[unsupported-dunder-all]
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -29,8 +29,8 @@ def evaluate(
 
     Args:
         network: keeps the network contract; `forward(image, clicks, prev_mask) -> Prediction` is enough.
-        data: dataset name -> folder in the official layout (names: `data_modules.datasets.DATASETS`), or an opened dataset.
-        output: folder for `results.json`, table, CSV and curve, and for the journal from which a broken run resumes.
+        data: name of `data_modules.datasets.DATASETS` -> folder in the official layout, or an opened dataset.
+        output: folder for `results.json`, table, CSV, curve, and the journal from which a broken run resumes.
         limit: only the first objects of each dataset.
         batch_size: how many objects are played in lockstep; it changes the speed, not the result.
         device: where the network runs, e.g. `cuda`.

@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments and arguments[0] in TRAINING:
             return train(arguments)
-        options = build_parser().parse_args(arguments)
+        options = build_parser(with_data=arguments[:1] == ["data"]).parse_args(arguments)
         return options.run(options)
     except (ValueError, FileNotFoundError) as error:
         if os.environ.get("CLICKLAB_DEBUG"):
@@ -57,15 +57,15 @@ def train(arguments: list[str]) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of the commands that need no trainer."""
+def build_parser(with_data: bool = True) -> argparse.ArgumentParser:
+    """The parser of the commands that need no trainer; the actions of `data` cost an import of torch, so only on demand."""
     parser = argparse.ArgumentParser(prog="clicklab", description="Train, compare and use click-based segmentation.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, text in TRAINING.items():
         commands.add_parser(name, help=text, add_help=False)
     add_evaluate(commands)
     add_convert(commands)
-    add_data(commands)
+    add_data(commands, with_data)
     add_demo(commands)
     return parser
 
@@ -169,11 +169,13 @@ def run_convert(options: argparse.Namespace) -> int:
     return 0
 
 
-def add_data(commands: argparse._SubParsersAction) -> None:
+def add_data(commands: argparse._SubParsersAction, with_actions: bool) -> None:
     """`data ...`: what the data modules offer."""
+    command = commands.add_parser("data", help="look at datasets, build and convert them")
+    if not with_actions:
+        return
     from data_modules.build_coco_lvis import add_commands
 
-    command = commands.add_parser("data", help="look at datasets, build and convert them")
     data = command.add_subparsers(required=True, metavar="ACTION")
     add_commands(data)
     check = data.add_parser("check", help="counts, broken files, what is missing and where it comes from")

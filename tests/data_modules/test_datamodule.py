@@ -221,7 +221,7 @@ if __name__ == "__main__":
     module = Recorder()
     trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False,
                       enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False)
-    trainer.fit(module, datamodule=make(batch_size=1, val={{"few": TinyScenes(1, broken=(0,)), "odd": TinyScenes(2)}}))
+    trainer.fit(module, datamodule=make(val={{"few": TinyScenes(1, broken=(0,)), "odd": TinyScenes(2)}}))
     torch.save((module.seen, module.evaluated), {folder!r} + f"/rank{{trainer.global_rank}}.pt")
 """
 
@@ -324,5 +324,9 @@ def test_missing_data_is_told_by_stage():
         make(val=None).setup("validate")
     with pytest.raises(ValueError, match=r"`test` needs data.*data\.test"):
         make().setup("test")
+    uneven = make(batch_size=3)
+    uneven._ranks = lambda: (2, 0)
+    with pytest.raises(ValueError, match="batch_size is 3 over all devices, which does not divide over 2: take 2 or 4"):
+        uneven.train_dataloader()
     with pytest.raises(ValueError, match="less than one batch of 20"):
         run(make(batch_size=20), max_epochs=1)

@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from toys import Staged, drawn_object
 from torch.utils.data import DataLoader, Dataset
+from toys import Staged, drawn_object
 
 from clicklab.evaluation.lockstep import ObjectResult
 from clicklab.evaluation.noc import NoCCallback, NoCMetric, results_of

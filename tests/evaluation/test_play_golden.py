@@ -1,8 +1,8 @@
 """Whole dialogues against the official code: same clicks, same IoUs.
 
-`golden/evaluation_play.json` was made by the official `get_predictor(..., 'NoBRS', with_flip=True)` and `evaluate_sample` of SimpleClick
-(IPP off, OpenCV 5.0, torch 2.15) on the analytic networks of `toys.py`, 8 clicks, target IoU 0.98. `moody` loses its mask at clicks 3
-and 7, which shows the stale region of RITM's mode. Our side of it is `played` below.
+`golden/evaluation_play.json` was made by the official `get_predictor(net, 'NoBRS', ...)` and `evaluate_sample` of
+SimpleClick (IPP off, OpenCV 5.0, torch 2.15) on the analytic networks of `toys.py`, 8 clicks, target IoU 0.98. `moody`
+loses its mask at clicks 3 and 7, which shows the stale region of RITM's mode. Our side of it is `played` below.
 """
 
 from __future__ import annotations

@@ -75,6 +75,16 @@ def test_files_and_table(tmp_path):
     assert "ours: preset official" in both and "theirs: preset clean" in both
 
 
+def test_a_dataset_without_playable_objects_is_reported(tmp_path):
+    class Broken(Drawn):
+        def __getitem__(self, index):
+            return SkippedObject("broken", 1, index, "unreadable")
+
+    results = evaluate_objects(Analytic(), {"A": Broken(2)}, PROTOCOL, output=tmp_path)
+    assert "nan" in table(results) and len(results["datasets"]["A"]["skipped"]) == 2
+    assert json.loads((tmp_path / "results.json").read_text())["datasets"]["A"]["noc"]["90"] is None
+
+
 def test_boundary_iou_never_rewards_more_than_a_perfect_outline():
     results = evaluate_objects(Analytic(), {"A": Drawn(2)}, Protocol(max_clicks=3, boundary_iou=True, zoom_size=40))
     for row in results["datasets"]["A"]["objects"]:

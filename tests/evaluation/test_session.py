@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toys import Analytic, Staged, drawn_object
 from torch import nn
+from toys import Analytic, Staged, drawn_object
 
 from clicklab.evaluation.predictor import Predictor, join_states, split_state
 from clicklab.evaluation.protocol import Protocol

@@ -98,8 +98,9 @@ def test_a_larger_view():
         ({"target_size": 0}, "target_size"),
         ({"target_size": (3, 4, 5)}, "target_size"),
         ({"skip_clicks": -2}, "skip_clicks"),
-    ]
-    + [({"expansion_ratio": 0.5}, "expansion_ratio"), ({"min_crop_size": 0}, "min_crop_size")],
+        ({"expansion_ratio": 0.5}, "expansion_ratio"),
+        ({"min_crop_size": 0}, "min_crop_size"),
+    ],
 )
 def test_impossible_zooms_name_the_field(options, field):
     with pytest.raises(ValueError, match=field):

@@ -12,8 +12,8 @@ from clicklab.records import Clicks, EvaluationObject, Prediction
 def analytic(kind: str, image: Tensor, clicks: Clicks, prev_mask: Tensor) -> Tensor:
     """(B, 1, H, W) logits: high where colour and place are nearer to a positive click than to any negative one.
 
-    `colour` uses the previous mask as well; `moody` answers an empty mask to clicks 3, 7, 11, .., so that a zoom-in loses its
-    object.
+    `colour` uses the previous mask as well; `moody` answers an empty mask to clicks 3, 7, 11, .., so that a zoom-in
+    loses its object.
     """
     size = torch.tensor(image.shape[-2:])
     height, width = image.shape[-2:]

@@ -1,4 +1,4 @@
-"""A progress journal: one line per finished object, on disk at once, so that a broken evaluation goes on where it stopped."""
+"""A progress journal: one line per finished object, on disk at once, so that a broken evaluation can go on."""
 
 from __future__ import annotations
 

@@ -63,7 +63,8 @@ class LockstepPlayer:
 
     Clicks and IoUs are those of the official one-at-a-time protocol whatever the batch size.
 
-    Wall time between two rounds (waiting for files included, as in the official SPC) is shared out over the objects of the round.
+    Wall time between two rounds (waiting for files included, as in the official SPC) is shared out over the objects of
+    the round.
     """
 
     def __init__(self, predictor: Predictor, batch_size: int = 8) -> None:
@@ -76,7 +77,7 @@ class LockstepPlayer:
         self._clock = 0.0
 
     def submit(self, item: EvaluationObject | SkippedObject) -> list[ObjectResult | SkippedObject]:
-        """Takes one more object; returns what got finished to make room for it. Unplayable objects come back as skipped."""
+        """Takes one more object; returns what got finished to make room for it, and unplayable objects as skipped."""
         if isinstance(item, SkippedObject):
             return [item]
         reason = unplayable(item)
@@ -137,7 +138,7 @@ class LockstepPlayer:
                 game.boundary_ious.append(boundary_iou(game.pred, game.target))
 
     def _shown(self, game: _Game) -> Tensor:
-        """(k, H, W) probability of the masks that may be taken: the network's choice, or for the oracle all candidates."""
+        """(k, H, W) probability of the masks that may be taken: the network's choice, for the oracle all candidates."""
         candidates = game.session.turn.candidates
         return game.session.map[None] if candidates is None or self.protocol.choice == "automatic" else candidates
 
@@ -161,7 +162,7 @@ class LockstepPlayer:
 
 
 def _overlaps(masks: Tensor, target: Tensor) -> Tensor:
-    """(k, 2) pixels of intersection and union of masks (k, H, W) bool with a target (H, W); ignored ones are not counted."""
+    """(k, 2) pixels of intersection and union of masks (k, H, W) bool with a target (H, W), ignored ones left out."""
     known, wanted = target != IGNORE, target == 1
     return torch.stack([(masks & wanted).sum((1, 2)), ((masks | wanted) & known).sum((1, 2))], dim=1)
 
@@ -198,7 +199,7 @@ def next_clicks(games: list[_Game]) -> list[tuple[int, int, int]]:
 
 
 def of_like_size(games: list[_Game]) -> list[list[_Game]]:
-    """Games in groups whose common frame has at most twice the pixels of the smallest, so that filling up stays cheap."""
+    """Games in groups whose common frame has at most twice the pixels of the smallest: filling up stays cheap."""
     groups: list[list[_Game]] = []
     height = width = smallest = 0
     for game in sorted(games, key=lambda game: game.target.numel()):

@@ -26,14 +26,14 @@ def clicks_needed(curve: Curve, threshold: float) -> int | None:
 
 
 def noc(curves: Sequence[Curve], threshold: float, max_clicks: int) -> float:
-    """Mean number of clicks to reach `threshold`; an object that never does counts with `max_clicks`. nan without objects."""
+    """Mean number of clicks to reach `threshold`; `max_clicks` for an object that never does. nan without objects."""
     return _mean([clicks_needed(curve[:max_clicks], threshold) or max_clicks for curve in curves])
 
 
 def nof(curves: Sequence[Curve], threshold: float, max_clicks: int, late_success_fails: bool = True) -> int:
     """Number of objects that fail to reach `threshold`.
 
-    Official tables print ">=20@90": with `late_success_fails` (as there) success exactly at the last click is a failure too.
+    Official tables print ">=20@90": with `late_success_fails` (as there) success exactly at the last click fails too.
     """
     needed = [clicks_needed(curve[:max_clicks], threshold) for curve in curves]
     return sum(n is None or (late_success_fails and n == max_clicks) for n in needed)
@@ -50,7 +50,7 @@ def miou_curve(curves: Sequence[Curve], max_clicks: int) -> list[float]:
 
 
 def seconds_per_click(seconds: float, clicks: int) -> float:
-    """SPC: wall time (reading, clicking and predicting, as officially) over the number of clicks; nan without clicks."""
+    """SPC: wall time (reading, clicking and predicting, as officially) per click; nan without clicks."""
     return seconds / clicks if clicks else math.nan
 
 

@@ -1,4 +1,4 @@
-"""NoC in Lightning: a torchmetrics state that is exact under DDP, and the callback that feeds it in fit, validate and test."""
+"""NoC in Lightning: a torchmetrics state that is exact under DDP, and the callback that feeds it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class NoCMetric(Metric):
         super().sync(*args, **kwargs)
 
     def compute(self) -> dict[str, Tensor]:
-        """The values NoC@.., NoF@.., IoU@k, SPC, and the rows: one entry per state, each object once, ordered by index."""
+        """The values NoC@.., NoF@.., IoU@k, SPC, and the rows: an entry per state, each object once, by index."""
         rows = self._rows()
         curves = [curve[~np.isnan(curve)].tolist() for curve in rows["ious"].numpy()]
         limit, late = self.protocol.max_clicks, self.protocol.quirk("late_success_fails")
@@ -100,13 +100,12 @@ class NoCMetric(Metric):
 def results_of(rows: Mapping[str, Tensor], names: Mapping[int, str]) -> list[ObjectResult]:
     """The rows of `NoCMetric.compute` as results again; `names` gives the image of each index."""
     indices = rows["index"].reshape(-1).tolist()  # torchmetrics makes numbers of tensors with one element
-    shapes = {"object": (-1,), "seconds": (-1,), "ious": (len(indices), -1), "boundary_ious": (len(indices), -1)}
-    columns = {name: rows[name].reshape(shape).tolist() for name, shape in shapes.items()}
-    all_clicks = rows["clicks"].reshape(len(indices), -1, 3).tolist()
+    shapes = {"object": (), "seconds": (), "ious": (-1,), "boundary_ious": (-1,), "clicks": (-1, 3)}
+    columns = {name: rows[name].reshape(len(indices), *shape).tolist() for name, shape in shapes.items() if indices}
     results = []
     for row, index in enumerate(indices):
         ious, boundary = ([iou for iou in columns[key][row] if iou == iou] for key in ("ious", "boundary_ious"))
-        clicks = [(y, x, label) for y, x, label in all_clicks[row][: len(ious)]]
+        clicks = [(y, x, label) for y, x, label in columns["clicks"][row][: len(ious)]]
         number, seconds = columns["object"][row], columns["seconds"][row]
         results.append(ObjectResult(index, names[index], number, clicks, ious, seconds, boundary or None))
     return results
@@ -138,12 +137,13 @@ class _Dataset:
 
 
 class NoCCallback(pl.Callback):
-    """Plays the evaluation robot on the objects of every evaluation dataset, in `fit` (validation), `validate` and `test`.
+    """Plays the evaluation robot on the objects of every evaluation dataset, in `fit`, `validate` and `test`.
 
-    Loaders yield `list[EvaluationObject | SkippedObject]`; the datamodule's `evaluation_names(stage)` names them in order,
-    with stage `val` or `test`. The module must have `network`. Logs `<stage>/<dataset>/NoC@90` and so on, and
+    Loaders yield `list[EvaluationObject | SkippedObject]`; the datamodule's `evaluation_names(stage)` names them in
+    order, with stage `val` or `test`. The module must have `network`. Logs `<stage>/<dataset>/NoC@90` and so on, and
     `<stage>/NoC@90`, the mean over the datasets, to monitor. Writes the files of `report.save_results` to
-    `<log dir>/noc/<stage>/<step or latest>/`, and IoU curves as W&B line series. A sanity check plays, but logs and writes nothing.
+    `<log dir>/noc/<stage>/<step or latest>/`, and IoU curves as W&B line series. A sanity check plays, but leaves no
+    trace.
 
     Args:
         protocol: the settings; default: the official ones.
@@ -197,7 +197,7 @@ class NoCCallback(pl.Callback):
 
     def _start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str, loaders: Any) -> None:
         loaders = loaders if isinstance(loaders, (list, tuple)) else [loaders]
-        names = trainer.datamodule.evaluation_names(stage)  # ty: ignore[unresolved-attribute]
+        names = trainer.datamodule.evaluation_names(stage)  # ty: ignore[missing-attribute]
         if len(names) != len(loaders):
             raise ValueError(f"evaluation_names({stage!r}) gives {len(names)} names for {len(loaders)} loaders")
         context, device = trainer.precision_plugin.forward_context, pl_module.device

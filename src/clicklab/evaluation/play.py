@@ -63,7 +63,8 @@ def evaluate_objects(
         protocol: the settings; default: the official ones.
         batch_size: objects in lockstep; changes the speed, not the result.
         device: where to run; default: where the network is.
-        output: folder for results.json, table.txt, results.csv, curve.png, and for the journal from which a broken run resumes.
+        output: folder for results.json, table.txt, results.csv, curve.png, and for the journal from which a broken run
+            goes on.
         progress: show a bar per dataset.
 
     Returns:

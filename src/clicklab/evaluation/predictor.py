@@ -20,9 +20,9 @@ from clicklab.records import Clicks, Prediction
 class Predictor:
     """Answers clicks as the official predictors of RITM and SimpleClick do. It has no memory of its own.
 
-    A method that merges views or candidates in its own way overrides `merge`; one that looks elsewhere overrides `look`; one
-    whose zoom-in goes by something else than the probabilities overrides `remember`. A network names its predictor in the
-    class attribute `predictor`, and `predictor_for` finds it.
+    A method that merges views or candidates in its own way overrides `merge`; one that looks elsewhere overrides
+    `look`; one whose zoom-in goes by something else than the probabilities overrides `remember`. A network names its
+    predictor in the class attribute `predictor`, and `predictor_for` finds it.
 
     Args:
         network: keeps the network contract (`start` and `step`, or only `forward`), in eval mode.
@@ -122,7 +122,7 @@ class Predictor:
             )
 
     def _run_network(self, sessions: Sequence[Session], views: Sequence[View]) -> tuple[Prediction, list[Any]]:
-        """Prediction for (B * V) rows, the view of a session and its mirror next to each other; the state of each session."""
+        """Prediction for (B * V) rows, a view and its mirror next to each other; and the state of each session."""
         clicks = self._clicks(sessions, views)
         previous = self._seen([session.map[None] for session in sessions], views)
         if not self.reuses_state:
@@ -132,7 +132,7 @@ class Predictor:
         states = self._states(sessions, views)
         joined = join_states(states)
         with self.context():
-            prediction = self.network.step(joined, clicks, previous)  # ty: ignore[call-non-callable]
+            prediction = self.network.step(joined, clicks, previous)  # ty: ignore[not-callable]
         if prediction.state is not None and prediction.state is not joined:
             states = split_state(prediction.state, len(sessions))
         return prediction, states
@@ -144,7 +144,7 @@ class Predictor:
         if fresh:
             images = self._seen([sessions[row].pixels for row in fresh], [views[row] for row in fresh])
             with self.context():
-                started = self.network.start(images)  # ty: ignore[call-non-callable]
+                started = self.network.start(images)  # ty: ignore[not-callable]
             for row, state in zip(fresh, split_state(started, len(fresh)), strict=True):
                 states[row] = state
         return states
@@ -173,7 +173,7 @@ def predictor_for(
     device: torch.device | str | None = None,
     context: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Predictor:
-    """The predictor that the network's family brings (its attribute `predictor`), or the default one; arguments as there."""
+    """The predictor that the network brings (its attribute `predictor`), or the default one; arguments as there."""
     kind: type[Predictor] = getattr(network, "predictor", Predictor)
     return kind(network, protocol, view_scale, device, context)
 

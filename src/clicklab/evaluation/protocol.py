@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any, Literal
 
@@ -11,12 +11,12 @@ from torch import nn
 
 from clicklab.evaluation.transforms import Size, ZoomIn
 
-# What official code does that changes numbers and nobody would do on purpose. The preset `official` keeps all, `clean` none.
+# What official code does that changes numbers and nobody would do on purpose: `official` keeps all, `clean` none.
 QUIRKS = {
-    "stale_region": "RITM, zoom to a longer side: after a zoom an empty mask makes the network see the whole image, but its answer "
-    "is squeezed into the old region",
-    "logit_memory": "PiClick: the zoom-in compares its threshold with logits instead of probabilities (0.5 is probability 0.62)",
-    "crossed_pairs": "PiClick: candidates of view and mirrored view are paired by a permutation where its inverse is meant",
+    "stale_region": "RITM, zoom to a longer side: after a zoom an empty mask makes the network see the whole image, "
+    "but its answer is squeezed into the old region",
+    "logit_memory": "PiClick: the zoom-in compares its threshold with logits, not probabilities (0.5 is 0.62 of those)",
+    "crossed_pairs": "PiClick: candidates of view and mirror are paired by a permutation where its inverse is meant",
     "late_success_fails": "NoF ('>=20@90') counts an object that succeeds exactly at the last click as a failure",
 }
 
@@ -31,20 +31,20 @@ class Protocol:
         max_clicks: clicks per object; an object that never reaches a threshold counts with this number.
         min_clicks: no object stops earlier.
         target_iou: an object stops when its IoU reaches this. None: the highest threshold. 1.01: never, all clicks are
-            played, which mean-IoU curves need (an object that stops early counts there with its last IoU). Official scripts stop
-            RITM and SimpleClick at 0.90; NoC does not depend on it, because the first crossing counts.
+            played, which mean-IoU curves need (an object that stops early counts there with its last IoU). Official
+            scripts stop RITM and SimpleClick at 0.90; NoC does not depend on it, because the first crossing counts.
         thresholds: IoUs of NoC and NoF.
         flip: average the logits of the view and its mirror image.
         zoom: False: no zoom-in at all, the network sees the full image.
         zoom_in: replaces the network's own zoom-in rule.
         zoom_size: replaces only its target size (official `fixed<N>` is (N, N)).
-        view_scale: the view is so many times larger. None: what the dataset asks for (DAVIS 1.5). Official code does not
-            scale a size given by hand, so it has no effect together with `zoom_size`.
+        view_scale: the view is so many times larger. None: what the dataset asks for (DAVIS 1.5). Official code does
+            not scale a size given by hand, so it has no effect together with `zoom_size`.
         longest_side: a view with a longer side is shrunk to it.
         net_clicks_limit: the network is shown only the first clicks; the zoom-in sees all.
         boundary_iou: measure BIoU after every click as well.
-        choice: which of several candidates becomes the mask: the one with the best score (`automatic`), or the one with the
-            largest IoU with the target (`oracle`), as officially in PiClick's tables: the user picks, for free.
+        choice: which of several candidates becomes the mask: the one with the best score (`automatic`), or the one with
+            the largest IoU with the target (`oracle`), as officially in PiClick's tables: the user picks, for free.
         stale_region: see QUIRKS; None: as the preset says.
         logit_memory: see QUIRKS; None: as the preset says.
         crossed_pairs: see QUIRKS; None: as the preset says.
@@ -119,11 +119,11 @@ class Protocol:
         if rule is None:
             return None
         if self.zoom_size is not None:
-            return ZoomIn(**{**asdict(rule), "target_size": self.zoom_size})
+            return replace(rule, target_size=self.zoom_size)
         return rule.scaled(view_scale if self.view_scale is None else self.view_scale)
 
     def to_dict(self, network: nn.Module | None = None) -> dict[str, Any]:
-        """Everything that a result depends on, ready for JSON: settings, resolved quirks, the zoom-in used, versions."""
+        """Everything that a result depends on, ready for JSON: settings, resolved quirks, zoom-in used, versions."""
         settings = asdict(self) | {name: self.quirk(name) for name in QUIRKS} | {"target_iou": self.stop_iou}
         if network is not None:
             zoom_in = self.zoom_for(network)

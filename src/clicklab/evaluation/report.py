@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def save_results(results: Mapping[str, Any], folder: str | Path) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / "results.json.part"
-    unfinished.write_text(json.dumps(results, indent=1) + "\n")
+    unfinished.write_text(json.dumps(_without_nan(results), indent=1, allow_nan=False) + "\n")
     unfinished.replace(folder / "results.json")
     (folder / "table.txt").write_text(table(results) + "\n")
     write_csv(results, folder / "results.csv")
@@ -122,7 +123,7 @@ def picture_sheet(
     count: int = 6,
     clicks: int = 5,
 ) -> None:
-    """Draws the first `count` objects: image with the clicks in order, the mask after each of `clicks` clicks, the target."""
+    """Draws the first `count` objects: image with all clicks in order, the mask after each, the target."""
     predictor = predictor_for(network, protocol or Protocol(max_clicks=clicks, target_iou=1.01))
     items = [
         item for item in (objects[n] for n in range(min(count, len(objects)))) if isinstance(item, EvaluationObject)
@@ -181,6 +182,15 @@ def _object_row(result: ObjectResult) -> dict[str, Any]:
         "seconds": result.seconds,
     }
     return row if result.boundary_ious is None else row | {"boundary_ious": result.boundary_ious}
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON knows no nan (the mean over no objects): null instead."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _columns(record: Mapping[str, Any]) -> dict[str, str]:

@@ -44,7 +44,11 @@ class Answerer(Protocol):
     """What a session asks of a predictor (`clicklab.evaluation.predictor.Predictor`)."""
 
     device: torch.device
-    mask_threshold: float
+
+    @property
+    def mask_threshold(self) -> float:
+        """A pixel belongs to the mask when its probability is larger."""
+        ...
 
     def answer(self, sessions: Sequence[Session]) -> None:
         """Replaces the last turn of every session by the answered one."""

@@ -1,7 +1,7 @@
 """Views: what a network sees of the full image, each with its inverse. Zoom-in, longest side, mirror.
 
-Source: cards/protocol.md (d). All resizes are bilinear with align_corners=True, as officially. Nothing here has a memory:
-the region that a zoom-in keeps from click to click is handed in and given back, and lives in the session.
+Source: cards/protocol.md (d). All resizes are bilinear with align_corners=True, as officially. Nothing here has a
+memory: the region that a zoom-in keeps from click to click is handed in and given back, and lives in the session.
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ class View:
 class ZoomIn:
     """The official zoom-in: look at the object found so far, widened; keep looking there until that gets wrong.
 
-    RITM uses `ZoomIn(400, skip_clicks=1)`, the plain ViT family the defaults below at (448, 448). With `skip_clicks=0` official
-    code may predict a click twice; no script uses that and it is not done here.
+    RITM uses `ZoomIn(400, skip_clicks=1)`, the plain ViT family the defaults below. With `skip_clicks=0` official code
+    may predict a click twice; no script uses that and it is not done here.
 
     Attributes:
         target_size: an int is the longer side of the view (aspect kept), a pair its exact (height, width).
-        skip_clicks: so many first clicks look at the untouched image; -1: even the first click looks at the resized image.
+        skip_clicks: so many first clicks look at the untouched image; -1: even the first one sees the resized image.
         expansion_ratio: the object's box is made so many times as long.
         min_crop_size: and at least so long, in pixels.
         recompute_iou: the region kept is given up when its IoU with the wanted one is lower.
@@ -117,7 +117,7 @@ class ZoomIn:
 
     def __post_init__(self) -> None:
         sides = (self.target_size,) if isinstance(self.target_size, int) else tuple(self.target_size)
-        if len(sides) > 2 or not sides or min(sides) < 1:
+        if len(sides) > 2 or min(sides, default=0) < 1:
             raise ValueError(
                 f"zoom target_size must be a positive number or a pair (height, width), got {self.target_size}"
             )
@@ -126,9 +126,8 @@ class ZoomIn:
         if self.skip_clicks < -1:
             raise ValueError(f"zoom skip_clicks must be -1 or more, got {self.skip_clicks}")
         if self.expansion_ratio < 1 or self.min_crop_size < 1:
-            raise ValueError(
-                f"zoom wants expansion_ratio >= 1 and min_crop_size >= 1, got {self.expansion_ratio}, {self.min_crop_size}"
-            )
+            given = f"{self.expansion_ratio} and {self.min_crop_size}"
+            raise ValueError(f"zoom wants expansion_ratio >= 1 and min_crop_size >= 1, got {given}")
 
     def scaled(self, factor: float) -> ZoomIn:
         """The same rule with a larger view (DAVIS is officially viewed at 1.5 times the usual size)."""
@@ -193,6 +192,6 @@ def resize(maps: Tensor, size: Size) -> Tensor:
 
 
 def average_flip(pair: Tensor) -> Tensor:
-    """(..., 2, K, h, w) logits of views and mirrored views -> (..., K, h, w) mean. Logits, not probabilities, are averaged."""
+    """(..., 2, K, h, w) logits of views and mirrored views -> (..., K, h, w) mean; probabilities come later."""
     straight, mirrored = pair.unbind(dim=-4)
     return 0.5 * (straight + mirrored.flip(-1))

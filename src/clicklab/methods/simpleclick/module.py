@@ -23,7 +23,7 @@ class SimpleClick(ClickModule):
         pretrained: `mae` for masked-autoencoder weights through timm, or the path of an official MAE file.
         learning_rate: 5e-5 in the official configs at batch 32.
         milestones: epochs with a tenfold decay.
-        layer_decay: factor of the layer-wise learning-rate decay (0.75 in the official code, where it is off by default).
+        layer_decay: factor of the layer-wise learning-rate decay (0.75 in the official code, where it is off).
     """
 
     method: ClassVar[str] = "simpleclick"
@@ -52,11 +52,11 @@ class SimpleClick(ClickModule):
             self.network.load_pretrained(self.pretrained)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Random clicks, 0 to 3 rounds without gradient, then one pass that is learnt from (card protocol, Iterative loop)."""
+        """Random clicks, 0 to 3 rounds without gradient, one pass that is learnt from (card protocol, Iterative loop)."""
         batch = self.user.warm_up(batch, self.seen)
         prediction = self(batch)
         loss = normalized_focal_loss(prediction.logits.float(), batch.target, alpha=0.5, gamma=2.0).mean()
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
 
     def parameter_groups(self) -> Any:
