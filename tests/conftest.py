@@ -6,10 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
+
+torch.set_num_threads(1)  # small tensors are faster on one thread, and test processes do not fight for cores
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

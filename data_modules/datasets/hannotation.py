@@ -82,9 +82,12 @@ def released_ids(path: Path, parents: np.ndarray) -> LayeredIds:
     for key, (layer, value) in enumerate(places, start=1):
         tables[layer, value] = key
     stuff = np.arange(len(places)) >= len(parents)
+    layers = np.empty((*maps[0].shape, len(maps)), dtype=np.int32)
+    for layer, (table, ids) in enumerate(zip(tables, maps, strict=True)):
+        layers[..., layer] = cv2.LUT(ids, table)
     try:
         return LayeredIds(
-            np.stack([table[ids] for table, ids in zip(tables, maps, strict=True)], axis=2),
+            layers,
             np.array([layer for layer, _ in places], dtype=np.int32),
             np.concatenate([parents, np.zeros(int(stuff.sum()), dtype=np.int32)]),
             stuff,

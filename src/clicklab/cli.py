@@ -43,22 +43,36 @@ def train(arguments: list[str]) -> int:
 
     # it is meant for callers that give both a command line and args; here they are the same
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-    LightningCLI(
-        ClickModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        save_config_kwargs={"overwrite": True},
-        seed_everything_default=0,
-        auto_configure_optimizers=False,
-        parser_kwargs={"parser_mode": "omegaconf+", "prog": "clicklab"},
-        args=arguments,
-    )
+    try:
+        LightningCLI(
+            ClickModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_kwargs={"parser_mode": "omegaconf+", "prog": "clicklab"},
+            args=arguments,
+        )
+    except ValueError as error:
+        raise first_cause(error) from error
     return 0
 
 
+def first_cause(error: BaseException) -> BaseException:
+    """What really happened: the parser wraps an error of a dataset's constructor in pages about the types it tried."""
+    cause = error
+    while cause.__cause__ or cause.__context__:
+        cause = cause.__cause__ or cause.__context__ or cause
+    if isinstance(cause, FileNotFoundError):
+        hint = "Set DATA_ROOT to the folder of your datasets; VARIANT=tiny trains on generated shapes and needs none"
+        return FileNotFoundError(f"{cause}. {hint}")
+    return cause if isinstance(cause, ValueError) else error
+
+
 def build_parser(with_data: bool = True) -> argparse.ArgumentParser:
-    """The parser of the commands that need no trainer; the actions of `data` cost an import of torch, so only on demand."""
+    """The parser of the commands that need no trainer; `data` costs an import of torch: on demand."""
     parser = argparse.ArgumentParser(prog="clicklab", description="Train, compare and use click-based segmentation.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, text in TRAINING.items():

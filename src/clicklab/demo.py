@@ -29,7 +29,7 @@ HELD_OUT = 60
 
 
 class DiskAroundClicks(nn.Module):
-    """The trivial answer that a network has to beat: a disk around each positive click, less those around negative ones."""
+    """The trivial answer that a network has to beat: disks around positive clicks less those around negative ones."""
 
     zoom_in = ZoomIn(target_size=(SIZE, SIZE), skip_clicks=-1)
 
@@ -73,7 +73,7 @@ def train(steps: int, output: Path) -> SimpleClick:
 
 
 def demo(output: Path, steps: int) -> dict[str, Any]:
-    """Trains, measures against two baselines on held-out shapes, writes table, curve and picture sheet into `output`."""
+    """Trains, measures against two baselines on held-out shapes, writes table, curve and pictures into `output`."""
     began = time.perf_counter()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
@@ -102,6 +102,6 @@ def demo(output: Path, steps: int) -> dict[str, Any]:
     )
     print(f"Measure it on your photos:  clicklab evaluate {output}/demo.ckpt --data Folder=FOLDER --output runs/mine")
     print(
-        "Train the real thing:       make train-simpleclick DATA_ROOT=... DEVICES=8   (see experiments/simpleclick/README.md)"
+        "Train the real thing:       make train-simpleclick DATA_ROOT=... DEVICES=8   (experiments/simpleclick/README.md)"
     )
     return results

@@ -51,6 +51,13 @@ def test_grabcut_plays_as_officially(kind, shared_data):
     compare(played(kind, [objects[index] for index in range(len(objects))]), expected)
 
 
+def test_a_shrunk_view_and_few_clicks_for_the_network_play_as_officially():
+    protocol = Protocol(max_clicks=8, target_iou=0.98, zoom=False, longest_side=150, net_clicks_limit=3)
+    expected = GOLDEN["drawn/limited"]
+    results = play(Predictor(Analytic(), protocol), [drawn_object(seed) for seed in range(len(expected))])
+    compare(sorted(results, key=lambda result: result.index), expected)
+
+
 def test_the_clean_preset_has_no_stale_region():
     objects = [drawn_object(seed) for seed in range(4)]
     official, clean = played("moody", objects), played("moody", objects, preset="clean")

@@ -133,7 +133,9 @@ class _Dataset:
         self.take(list(self.player.drain()))
         values = self.metric.compute()
         names, skipped = _gather(self.names), _gather(self.skipped)
-        return values, dataset_record(results_of(values, names), list(skipped.values()), self.player.protocol)
+        return values, dataset_record(
+            results_of(values, names), list(skipped.values()), self.player.protocol, self.player.predictor.zoom_in
+        )
 
 
 class NoCCallback(pl.Callback):

@@ -85,7 +85,7 @@ def evaluate_objects(
         for name, objects in datasets.items():
             predictor = predictor_for(network, protocol, view_scale_of(objects), device)
             played, skipped = _play_dataset(predictor, name, objects, batch_size, journal, progress)
-            results["datasets"][name] = dataset_record(played, skipped, protocol)
+            results["datasets"][name] = dataset_record(played, skipped, protocol, predictor.zoom_in)
     finally:
         network.train(was_training)
         if journal is not None:

@@ -129,7 +129,7 @@ class Protocol:
             zoom_in = self.zoom_for(network)
             settings["zoom_in"] = None if zoom_in is None else asdict(zoom_in)
             settings["network"] = type(network).__name__
-        return _plain(settings) | {"versions": versions()}
+        return plain(settings) | {"versions": versions()}
 
 
 def versions() -> dict[str, str]:
@@ -143,8 +143,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Tuples as lists, as JSON reads them back."""
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value

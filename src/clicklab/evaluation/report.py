@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from torch import nn
 from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
 from clicklab.evaluation.metrics import clicks_needed, miou_curve, noc, nof, seconds_per_click
 from clicklab.evaluation.predictor import Predictor, predictor_for
-from clicklab.evaluation.protocol import Protocol
+from clicklab.evaluation.protocol import Protocol, plain
 from clicklab.evaluation.session import Session
+from clicklab.evaluation.transforms import ZoomIn
 from clicklab.records import POSITIVE, EvaluationObject, SkippedObject
 
 SHOWN_CLICKS = (1, 2, 3, 5, 10, 20)  # columns of mean IoU, as RITM prints them
@@ -31,14 +33,18 @@ def percent(threshold: float) -> str:
 
 
 def dataset_record(
-    played: Sequence[ObjectResult], skipped: Sequence[SkippedObject], protocol: Protocol
+    played: Sequence[ObjectResult], skipped: Sequence[SkippedObject], protocol: Protocol, zoom_in: ZoomIn | None = None
 ) -> dict[str, Any]:
-    """The numbers of one dataset, ready for JSON; nan where nothing was played."""
+    """The numbers of one dataset, ready for JSON; nan where nothing was played.
+
+    `zoom_in` is the rule that this dataset was looked at with: some are officially viewed larger than others.
+    """
     ordered = sorted(played, key=lambda result: result.index)
     curves = [result.ious for result in ordered]
     limit, late = protocol.max_clicks, protocol.quirk("late_success_fails")
     clicks = sum(len(result.clicks) for result in ordered)
     record: dict[str, Any] = {
+        "zoom_in": None if zoom_in is None else plain(asdict(zoom_in)),
         "noc": {percent(t): noc(curves, t, limit) for t in protocol.thresholds},
         "nof": {percent(t): nof(curves, t, limit, late) for t in protocol.thresholds},
         "miou": miou_curve(curves, limit),

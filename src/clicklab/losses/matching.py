@@ -1,4 +1,4 @@
-"""Set losses: which of several predicted masks answers for which of several possible targets (Carion et al., ECCV 2020)."""
+"""Set losses: which predicted mask answers for which of several possible targets (Carion et al., ECCV 2020)."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def mask_cost(
 
 
 def assign(cost: Tensor, valid: Tensor) -> Tensor:
-    """The cheapest one-to-one assignment of every matrix; the device is waited for once, whatever the number of matrices.
+    """The cheapest one-to-one assignment of every matrix; the device is waited for once for all of them.
 
     Args:
         cost: (P, B, Q, N).
         valid: (B, N) bool, False for targets that only fill up the batch.
 
     Returns:
-        (4, M) int64 on the device of `cost`: index into P, B, Q and N of every match, ordered by P, B and Q. Each matrix has
-        min(Q, number of its valid targets) matches.
+        (4, M) int64 on the device of `cost`: index into P, B, Q and N of every match, ordered by P, B and Q. Each
+        matrix has min(Q, number of its valid targets) matches.
     """
     # not-a-number would end the run; such a step is the business of the loss, not of the assignment
     padded = cost.detach().float().nan_to_num(nan=1e6, posinf=1e6, neginf=-1e6)

@@ -1,4 +1,4 @@
-"""What every LightningModule of a method shares: the user, the optimiser, repeatable steps. The loop is the method's own."""
+"""What the LightningModules of all methods share: the user, the optimiser, repeatable steps. The loop is their own."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ClickModule(pl.LightningModule):
         return logits.float().sigmoid()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Makes a step's randomness a function of (seed, rank, step): a resumed run goes on as if it had not stopped."""
+        """Makes a step's randomness a function of (seed, rank, step): a resumed run goes on as if never stopped."""
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         step = self.trainer.fit_loop.total_batch_idx
         entropy = np.random.SeedSequence([seed, self.global_rank, step])

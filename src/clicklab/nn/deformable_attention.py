@@ -13,7 +13,7 @@ Size = tuple[int, int]
 
 
 def sample_levels(value: Tensor, sizes: Sequence[Size], locations: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum of bilinear samples: out[q] = sum over levels l and points p of weights[q, l, p] * value_l(locations[q, l, p]).
+    """Weighted sum of bilinear samples: out[q] = sum over l, p of weights[q, l, p] * value_l(locations[q, l, p]).
 
     Args:
         value: (B, sum of h * w, heads, d) maps of all levels, row by row, one level after the other.

@@ -52,9 +52,7 @@ class MaskDecoder(nn.Module):
         levels: number of memories.
     """
 
-    def __init__(
-        self, dim: int, hidden: int, queries: int, layers: int = 9, heads: int = 8, levels: int = 3
-    ) -> None:
+    def __init__(self, dim: int, hidden: int, queries: int, layers: int = 9, heads: int = 8, levels: int = 3) -> None:
         super().__init__()
         self.sine = SineMaps(dim)
         self.query_feat = nn.Parameter(torch.randn(queries, dim))

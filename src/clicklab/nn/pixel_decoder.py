@@ -1,4 +1,4 @@
-"""Pixel decoder of Mask2Former (Cheng et al., CVPR 2022): deformable attention over three scales, a fourth for the masks."""
+"""Pixel decoder of Mask2Former (Cheng et al., CVPR 2022): deformable attention over three scales."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class PixelDecoder(nn.Module):
             maps: the pyramid, finest first.
 
         Returns:
-            mask features (B, D, h, w) at the size of the finest map, and the refined others (B, D, ., .), coarsest first.
+            mask features (B, D, h, w) at the size of the finest map, and the others refined, coarsest first.
         """
         finest, *others = maps
         levels = [conv(x) for conv, x in zip(self.input_convs, others[::-1], strict=True)]

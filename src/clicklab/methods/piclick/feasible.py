@@ -25,9 +25,9 @@ class TargetSets:
 
 
 def feasible_sets(batch: Batch, clicks: Clicks | None = None) -> TargetSets:
-    """All objects that contain every positive and no negative click, parts and stuff regions too; one object may be listed once.
+    """All objects that contain every positive and no negative click, parts and stuff regions too.
 
-    The sample's target comes last where it is no such object itself: a union of objects, or one that the clicks rule out.
+    The sample's target comes last where it is no such object: a union of objects, or one that the clicks rule out.
 
     Args:
         batch: with `layers` and `objects`.

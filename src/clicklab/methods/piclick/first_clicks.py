@@ -19,18 +19,18 @@ def choose_first_clicks(clicks: Clicks, law: FirstClicks) -> Clicks:
 
     Args:
         clicks: random clicks on the target and off it.
-        law: `thinned` keeps few, see `thinned`; `uniform` any 1 to 10 of them, a positive one always; `all` keeps them all.
+        law: `thinned` keeps few, see `thinned`; `uniform` any 1 to 10 of them, one positive at least; `all` keeps all.
     """
-    if law == "thinned":
-        return thinned(clicks)
-    return clicks if law == "all" else _some(clicks)
+    if law == "all" or not clicks.slots:
+        return clicks
+    return thinned(clicks) if law == "thinned" else _some(clicks)
 
 
 def thinned(clicks: Clicks, gamma: float = 0.7) -> Clicks:
     """Of m clicks of a sign k are drawn with replacement, with probability proportional to gamma^k.
 
-    At least one positive click is kept where there is one. A click may come twice, and a target that is a union of objects may
-    lose its click on one of them, both as officially (`points_reduce`; card piclick, section 9.2).
+    At least one positive click is kept where there is one. A click may come twice, and a target that is a union of
+    objects may lose its click on one of them, both as officially (card piclick, section 9.2).
     """
     parts = [_drawn(clicks, sign, int(sign == POSITIVE), gamma) for sign in (POSITIVE, NEGATIVE)]
     both = Clicks(torch.cat([part.yx for part in parts], dim=1), torch.cat([part.label for part in parts], dim=1))

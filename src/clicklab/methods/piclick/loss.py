@@ -27,8 +27,8 @@ class LossWeights:
         confidence: of the cross-entropy "shows a possible target, or none".
         no_object: weight of candidates without target in it (code 0.1; paper: plain BCE, which is 1.0).
         iou: of the distance between predicted and true IoU (configs 0.3, the loss class' own default is 0.5).
-        onehot: of the cross-entropy that points at the best candidate (configs 0.05; paper: no such term, which is 0.0).
-        deep_supervision: learn from the prediction before the first and after every layer (code), or only from the last one.
+        onehot: of the cross-entropy that points at the best candidate (configs 0.05; paper: no such term, 0.0).
+        deep_supervision: learn from the predictions before the first and after every layer (code), or only the last.
     """
 
     focal: float = 20.0
@@ -96,7 +96,7 @@ def match_last(logits: Tensor, confidence: Tensor, sets: TargetSets, weights: Lo
 
 
 def best_of_all(logits: Tensor, iou: Tensor) -> Tensor:
-    """(..., Q) to (...): cross-entropy with 0.9 for the best candidate and 0.1 for every other, as officially (no distribution)."""
+    """(..., Q) to (...): cross-entropy with 0.9 for the best candidate and 0.1 for all others (no distribution)."""
     wanted = torch.where(iou == iou.amax(-1, keepdim=True), 0.9, 0.1)
     return -(wanted * F.log_softmax(logits, dim=-1)).sum(-1)
 
@@ -111,9 +111,7 @@ def _judge(
     return cost, hard_iou(logits, target == 1, counted)
 
 
-def _mask_terms(
-    masks: list[Tensor], sets: TargetSets, counted: Tensor, matches: Tensor
-) -> tuple[Tensor, Tensor]:
+def _mask_terms(masks: list[Tensor], sets: TargetSets, counted: Tensor, matches: Tensor) -> tuple[Tensor, Tensor]:
     """Sums of focal and dice over the matched masks; only those are brought to full size with gradient."""
     size = (counted.shape[-2], counted.shape[-1])
     focal_sum = dice_sum = counted.new_zeros((), dtype=torch.float32)

@@ -21,7 +21,7 @@ _WEIGHTS = LossWeights()
 
 
 class PiClick(ClickModule):
-    """PiClick with the settings of the released ViT-B config as defaults. The data module must give layers (`with_layers`).
+    """PiClick with the settings of the released ViT-B config as defaults. It wants a data module with `with_layers`.
 
     Args:
         variant: `base`, `large`, `huge` as released, or the small `tiny` and `mini` of this project.
@@ -30,11 +30,11 @@ class PiClick(ClickModule):
         learning_rate: 5e-5 * 140 / 136 in the official ViT-B run of batch 136.
         milestones: epochs with a tenfold decay.
         layer_decay: factor of the layer-wise learning-rate decay; the code has it (0.75), no published command uses it.
-        first_clicks: `thinned` (code): few per sign, mostly one; `uniform` (paper): 1 to 10; `all`: what the data module gives.
-        shown: the candidate that the user sees in a round: `matched` (code): any that answers for a possible target; `any`
-            (paper); `best_iou` (paper, Table 7): the one with the largest IoU with the target.
-        judge_by_first_clicks: in a round, targets are possible if they fit the first clicks (code, which forgets to refresh them),
-            or all clicks so far (paper: False).
+        first_clicks: `thinned` (code): few per sign, mostly one; `uniform` (paper): 1 to 10; `all`: what the data has.
+        shown: the candidate that the user sees in a round: `matched` (code): any that answers for a possible target;
+            `any` (paper); `best_iou` (paper, Table 7): the one with the largest IoU with the target.
+        judge_by_first_clicks: in a round, targets are possible if they fit the first clicks (code, which forgets to
+            refresh them), or all clicks so far (paper: False).
         loss: weights of the loss terms.
     """
 
@@ -69,7 +69,7 @@ class PiClick(ClickModule):
             self.network.load_pretrained(self.pretrained)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Few random clicks, some rounds on a random candidate, then one pass whose candidates share the possible targets."""
+        """Few random clicks, some rounds on a random candidate, then a pass whose candidates share the targets."""
         batch = batch.replace(clicks=choose_first_clicks(batch.clicks, self.first_clicks))
         first = batch.clicks if self.judge_by_first_clicks else None
         batch = self.user.warm_up(batch, lambda now: self.seen(now, feasible_sets(now, first)))
@@ -109,4 +109,4 @@ class PiClick(ClickModule):
         return layer_decay_groups(self.network, self.learning_rate, self.layer_decay)
 
     def _mean_over_ranks(self, count: Tensor) -> Tensor:
-        return self.trainer.strategy.reduce(count, reduce_op="mean")  # ty: ignore[invalid-return-type]
+        return self.trainer.strategy.reduce(count, reduce_op="mean")

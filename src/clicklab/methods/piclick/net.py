@@ -59,7 +59,7 @@ SCORE_RULES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 
 class PiClickNet(nn.Module):
-    """Plain ViT, deformable pixel decoder and mask queries that also look at the clicks: several masks, each with scores.
+    """Plain ViT, deformable pixel decoder, and mask queries that also look at the clicks: several masks with scores.
 
     Args:
         image_size: side in pixels of training crops and of the evaluation view; other input sizes work too.
@@ -74,7 +74,7 @@ class PiClickNet(nn.Module):
         pixel_layers: layers of the pixel decoder.
         decoder_layers: layers of the mask decoder.
         num_queries: candidates per answer.
-        click_encoding: `maps` draws clicks as disks beside the image, `tokens` shows them to the queries, `both` does both.
+        click_encoding: `maps` draws clicks as disks beside the image, `tokens` shows them to the queries, or `both`.
         click_radius: radius of the click disks in pixels.
         score_rule: how candidates are ranked, see `SCORE_RULES`; weights do not depend on it.
         checkpoint_blocks: recompute the ViT's blocks in the backward pass, for large variants in little memory.
@@ -174,8 +174,8 @@ class PiClickNet(nn.Module):
             logits (B, Q, H, W) and score (B, Q) of the last of P = decoder_layers + 1 predictions. Extras:
 
             * `confidence`, `iou`, `onehot` (B, Q) in [0, 1],
-            * in training mode of all predictions, first to last: `masks`, P maps (B, Q, h, w) of logits before the upsampling,
-              `class_logits` (P, B, Q, 2), `iou_logits` and `onehot_logits` (P, B, Q).
+            * in training mode of all predictions, first to last: `masks`, P times logits (B, Q, h, w) before the
+              upsampling, `class_logits` (P, B, Q, 2), `iou_logits` and `onehot_logits` (P, B, Q).
         """
         size = (prev_mask.shape[-2], prev_mask.shape[-1])
         coords = self.patch_embed_coords(self._drawn(clicks, prev_mask))

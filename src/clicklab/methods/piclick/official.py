@@ -84,10 +84,12 @@ def from_official(checkpoint: Mapping[str, Any]) -> PiClickNet:
 def infer_arguments(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `PiClickNet` from shapes (our key names) and, where those do not tell, the file's settings."""
     hidden = ("pixel_decoder.layers.0.fc1.weight", "mask_decoder.layers.0.fc1.weight")
-    needed = ("backbone.patch_embed.proj.weight", "backbone.pos_embed", "mask_decoder.query_feat", *hidden, *_NECK_OUTPUTS)
+    vit = ("backbone.patch_embed.proj.weight", "backbone.pos_embed", "backbone.blocks.0.norm1.weight")
+    needed = (*vit, "mask_decoder.query_feat", *hidden, *_NECK_OUTPUTS)
     missing = [key for key in needed if key not in weights]
     if missing or ("positive" in weights) != ("negative" in weights):
-        raise ValueError(f"{len(missing) or 1} keys missing (our names): {', '.join(missing or ['positive or negative'])}")
+        missing = missing or ["positive or negative click embedding"]
+        raise ValueError(f"{len(missing)} keys missing (our names): {', '.join(missing)}")
     embed_dim, _, patch_size, _ = weights["backbone.patch_embed.proj.weight"].shape
     tokens = weights["backbone.pos_embed"].shape[1] - 1
     if isqrt(tokens) ** 2 != tokens:

@@ -16,13 +16,11 @@ from clicklab.losses.matching import assign, mask_cost
 class PiClickPredictor(Predictor):
     """Mean of the best-fitting pairs of candidates over the two views. Source: card piclick, section 8."""
 
-    def merge(
-        self, logits: Tensor, score: Tensor | None, extras: Mapping[str, Any]
-    ) -> tuple[Tensor, Tensor | None]:
+    def merge(self, logits: Tensor, score: Tensor | None, extras: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
         """As `Predictor.merge`; candidates are in the order of the network's queries.
 
-        Under the quirk `crossed_pairs` each view is sorted by predicted IoU, candidate k of the mirrored view keeps its place,
-        and candidate pair[k] of the straight view, where pair[i] is the partner of i in the mirrored view, is added to it.
+        Under the quirk `crossed_pairs` each view is sorted by predicted IoU, candidate k of the mirrored view keeps its
+        place, and candidate pair[k] of the straight view is added to it, where pair[i] is the mirrored partner of i.
         """
         if logits.shape[1] == 1 or score is None:
             return super().merge(logits, score, extras)
@@ -45,8 +43,8 @@ class PiClickPredictor(Predictor):
 def partners(logits: Tensor, confidence: Tensor, threshold: float) -> Tensor:
     """Which candidate of the second view shows the same as each of the first.
 
-    The official cost: distance of the confidences and the training cost of masks, where the thresholded mask of the first view,
-    zeros and ones, takes the place of logits.
+    The official cost: distance of the confidences and the training cost of masks, where the thresholded mask of the
+    first view, zeros and ones, takes the place of logits.
 
     Args:
         logits: (B, 2, K, h, w), the second view already mirrored back.

@@ -1,0 +1,150 @@
+"""PiClick's network: the contract, click encodings, scores, every parameter used, candidates through a session."""
+
+import numpy as np
+import pytest
+import torch
+
+from clicklab.evaluation.predictor import predictor_for
+from clicklab.evaluation.protocol import Protocol
+from clicklab.evaluation.session import Session
+from clicklab.methods.piclick import SCORE_RULES, PiClickNet, build
+from clicklab.methods.piclick.predictor import PiClickPredictor, partners
+from clicklab.records import Clicks
+
+CLICKS = Clicks.from_list([[(10.5, 20.0, 1), (3.0, 60.0, 0)], [(40.0, 8.0, 1)]])
+
+
+def mini(**options):
+    torch.manual_seed(0)
+    return PiClickNet.from_variant("mini", image_size=64, patch_size=8, **options)
+
+
+@pytest.mark.parametrize("encoding", ["both", "maps", "tokens"])
+def test_contract(encoding):
+    network = mini(click_encoding=encoding, num_queries=3).eval()
+    image, previous = torch.rand(2, 3, 64, 96), torch.rand(2, 1, 64, 96)
+    with torch.no_grad():
+        whole = network(image, CLICKS, previous)
+        state = network.start(image)
+        step = network.step(state, CLICKS, previous)
+        again = network.step(step.state, CLICKS, previous)
+        alone = network(image[1:], CLICKS[1:], previous[1:])
+    assert whole.logits.shape == (2, 3, 64, 96)
+    assert whole.score.shape == (2, 3)
+    assert torch.equal(whole.logits, step.logits)
+    assert torch.equal(whole.logits, again.logits)
+    torch.testing.assert_close(alone.logits, whole.logits[1:], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("encoding", ["both", "maps", "tokens"])
+def test_clicks_and_previous_mask_are_read(encoding):
+    network, image, nothing = mini(click_encoding=encoding).eval(), torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)
+    answers = [
+        (Clicks.empty(1), nothing),
+        (Clicks.empty(1, 3), nothing),
+        (Clicks.from_list([[(9, 9, 1)]]), nothing),
+        (Clicks.from_list([[(9, 9, 0)]]), nothing),
+        (Clicks.from_list([[(9, 9, 1)]]), nothing + 0.5),
+    ]
+    with torch.no_grad():
+        logits = [network(image, *answer).logits for answer in answers]
+    torch.testing.assert_close(logits[0], logits[1])
+    for i in range(2, 5):
+        assert all(not torch.allclose(logits[i], logits[j], atol=1e-6) for j in range(1, i))
+
+
+@pytest.mark.parametrize("encoding", ["both", "maps", "tokens"])
+def test_every_parameter_learns(encoding):
+    """DDP runs without a search for unused parameters, with positive clicks only too."""
+    network = mini(click_encoding=encoding).train()
+    extras = network(torch.rand(1, 3, 64, 64), CLICKS[1:], torch.rand(1, 1, 64, 64)).extras
+    assert len(extras["masks"]) == 4
+    assert extras["class_logits"].shape == (4, 1, 7, 2)
+    sum(torch.stack(list(extras[name])).square().mean() for name in extras).backward()
+    assert all(p.grad is not None for p in network.parameters())
+    still = [name for name, p in network.named_parameters() if not p.grad.abs().sum() > 0]
+    # it only steers where to look, which is the same everywhere before the first step
+    assert set(still) <= {"pixel_decoder.level_encoding"}, still
+
+
+def test_scores():
+    answer = {}
+    for rule in SCORE_RULES:
+        network = mini(score_rule=rule).eval()
+        with torch.no_grad():
+            answer[rule] = network(torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)), CLICKS[:1],
+                                   torch.zeros(1, 1, 64, 64))  # fmt: skip
+    extras = answer["product"].extras
+    assert torch.equal(answer["product"].score, extras["confidence"] * extras["iou"])
+    assert torch.equal(answer["iou"].score, extras["iou"])
+    torch.testing.assert_close(answer["released"].score * 7, 6 * extras["iou"] + extras["onehot"])
+    assert all(s.score.min() >= 0 and s.score.max() <= 1 for s in answer.values())
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match="unknown PiClick variant"):
+        PiClickNet.from_variant("giant")
+    with pytest.raises(ValueError, match="no option colour"):
+        PiClickNet.from_variant("mini", colour=1)
+    with pytest.raises(ValueError, match="num_queries must be 1 or more"):
+        mini(num_queries=0)
+    with pytest.raises(ValueError, match="score_rule is 'best', wanted one of: product"):
+        mini(score_rule="best")
+    with pytest.raises(ValueError, match="click_encoding is 'none'"):
+        mini(click_encoding="none")
+
+
+def test_rebuilt_from_its_arguments():
+    network = mini(num_queries=4, click_encoding="maps")
+    twin = build({"variant": None, "network_options": network.arguments})
+    twin.load_state_dict(network.state_dict())
+    assert twin.arguments == network.arguments
+
+
+@pytest.mark.parametrize("preset", ["official", "clean"])
+def test_session_shows_all_candidates_and_another_one_can_be_chosen(preset):
+    network = mini().eval()
+    session = Session(predictor_for(network, Protocol(preset=preset)))
+    assert isinstance(session.predictor, PiClickPredictor)
+    session.set_image(np.random.default_rng(0).integers(0, 255, (70, 90, 3), dtype=np.uint8))
+    mask = session.add_click(30, 40)
+    assert session.candidates.shape == (7, 70, 90)
+    assert session.scores.shape == (7,)
+    assert session.turn.chosen == session.scores.argmax()
+    assert np.array_equal(mask, session.candidates[session.turn.chosen] > 0.49)
+    remembered, candidates = session.turn.remembered, session.turn.candidates
+    if preset == "clean":
+        assert remembered is candidates
+    else:
+        assert ((remembered > 0) == (candidates > 0.5)).float().mean() > 0.999
+        assert remembered.min() < 0
+    other = (session.turn.chosen + 1) % 7
+    session.choose(other)
+    shown = session.probability
+    session.add_click(10, 10, positive=False)
+    after_other = session.candidates
+    session.undo()
+    assert np.array_equal(session.probability, shown)
+    session.choose((other + 1) % 7)
+    session.add_click(10, 10, positive=False)
+    assert not np.allclose(session.candidates, after_other)
+
+
+def test_fair_pairs_of_a_view_and_its_shuffled_mirror_are_the_view():
+    generator = torch.Generator().manual_seed(2)
+    logits = torch.randn(2, 7, 16, 20, generator=generator) * 3
+    confidence, iou = torch.rand(2, 7, generator=generator), torch.rand(2, 7, generator=generator)
+    order = torch.stack([torch.randperm(7, generator=generator) for _ in range(2)])
+    rows = torch.arange(2)[:, None]
+    pair = torch.stack([logits, logits[rows, order].flip(-1)], dim=1)
+    extras = {
+        "confidence": torch.stack([confidence, confidence[rows, order]], dim=1).flatten(0, 1),
+        "iou": torch.stack([iou, iou[rows, order]], dim=1).flatten(0, 1),
+    }
+    score = extras["iou"].unflatten(0, (2, 2))
+    predictor = predictor_for(mini(), Protocol(preset="clean"))
+    merged, merged_score = predictor.merge(pair, score, extras)
+    torch.testing.assert_close(merged, logits)
+    torch.testing.assert_close(merged_score, iou)
+    straight = torch.stack([logits, logits[rows, order]], dim=1)
+    assert torch.equal(partners(straight, extras["confidence"].unflatten(0, (2, 2)), 0.49), order.argsort(1))
