@@ -1,6 +1,7 @@
 """Augmentation pipelines by name: image and layered ids change together, by albumentations, with the official values.
 
-Values: RITM and SimpleClick `models/iter_mask/*_{sbd,cocolvis}_itermask.py` (cards/protocol.md (e), "Augmentation").
+Values: RITM and SimpleClick `models/iter_mask/*_{sbd,cocolvis}_itermask.py` (cards/protocol.md (e), "Augmentation"),
+and the cards piclick 9.2, icmformer 6, focalclick 7, disnet 6.
 They were written for albumentations 0.5.2; where 2.0.8 means something else by the same name, a comment says what was
 done about it.
 """
@@ -18,11 +19,17 @@ import albumentations as A
 import cv2
 import numpy as np
 
+from data_modules.stretched_crop import StretchedCrop
+
 Transforms = list[A.BasicTransform | A.BaseCompose]
 
 
 class Augmentation:
-    """A pipeline that ends in crops of one size; all its chance comes from the generator that is passed in."""
+    """A pipeline that ends in crops of one size; all its chance comes from the generator that is passed in.
+
+    Anything else that is called in the same way may stand in its place: targets and clicks are chosen from what comes
+    out, so whatever moves pixels (a warp, say) has to move image and layers alike, and nothing more.
+    """
 
     def __init__(self, transforms: Transforms) -> None:
         self._compose = A.Compose(transforms)
@@ -66,8 +73,52 @@ def _colour() -> Transforms:
 
 
 def coco_lvis(size: tuple[int, int]) -> Transforms:
-    """COCO+LVIS training: scale 0.75..1.40, mirrored half of the time, colours."""
-    return [_resize(0.75, 1.40), A.HorizontalFlip(p=0.5), *_crop(size), *_colour()]
+    """COCO+LVIS training: scale 0.75..1.40, mirrored half of the time, colours.
+
+    RITM, SimpleClick, PiClick's code (its paper: scale 0.75..1.25 and rotations) and iCMFormer with ViT.
+    """
+    # officially mirrored before the crop: the same law, but more pixels to move
+    return [_resize(0.75, 1.40), *_crop(size), A.HorizontalFlip(p=0.5), *_colour()]
+
+
+def coco_lvis_mild(size: tuple[int, int]) -> Transforms:
+    """COCO+LVIS training of iCMFormer with Swin: scale 0.75..1.25, else as `coco_lvis`."""
+    return [_resize(0.75, 1.25), *_crop(size), A.HorizontalFlip(p=0.5), *_colour()]
+
+
+def coco_lvis_plain(size: tuple[int, int]) -> Transforms:
+    """As `coco_lvis` without the colours: FocalClick as its paper has it (its code: `stretched`)."""
+    return [_resize(0.75, 1.40), *_crop(size), A.HorizontalFlip(p=0.5)]
+
+
+def coco_lvis_flips(size: tuple[int, int]) -> Transforms:
+    """As `coco_lvis`, upside down half of the time too: DISNet on COCO+LVIS (card disnet A-25)."""
+    return [_resize(0.75, 1.40), *_crop(size), A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), *_colour()]
+
+
+def sbd_flips(size: tuple[int, int]) -> Transforms:
+    """Scale 0.75..1.25, both flips, colours: DISNet on SBD (card disnet A-25)."""
+    return [_resize(0.75, 1.25), *_crop(size), A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), *_colour()]
+
+
+def stretched(size: tuple[int, int]) -> Transforms:
+    """FocalClick on COCO+LVIS: windows of 0.3..1.3 times the image's sides, stretched; flips. Official size: 256."""
+    return [StretchedCrop(size), A.VerticalFlip(p=0.3), A.HorizontalFlip(p=0.3)]
+
+
+def stretched_colour(size: tuple[int, int]) -> Transforms:
+    """As `stretched` with colours: FocalClick B3 and HRNet32 on COCO+LVIS, and all on SBD."""
+    return [*stretched(size), *_colour()]
+
+
+def stretched_wide(size: tuple[int, int]) -> Transforms:
+    """FocalClick on its combined sets: windows of 0.5..1.3 times the image's sides, 1 being the likeliest."""
+    return [StretchedCrop(size, mean=1.0, low=0.5), A.VerticalFlip(p=0.3), A.HorizontalFlip(p=0.3)]
+
+
+def stretched_wide_colour(size: tuple[int, int]) -> Transforms:
+    """As `stretched_wide` with colours: FocalClick B3 and HRNet32 on the combined sets."""
+    return [*stretched_wide(size), *_colour()]
 
 
 def coco_lvis_val(size: tuple[int, int]) -> Transforms:
@@ -107,9 +158,17 @@ def sbd_val(size: tuple[int, int]) -> Transforms:
 
 AUGMENTATIONS: dict[str, Callable[[tuple[int, int]], Transforms]] = {
     "coco_lvis": coco_lvis,
+    "coco_lvis_mild": coco_lvis_mild,
+    "coco_lvis_plain": coco_lvis_plain,
+    "coco_lvis_flips": coco_lvis_flips,
     "coco_lvis_val": coco_lvis_val,
     "sbd": sbd,
+    "sbd_flips": sbd_flips,
     "sbd_val": sbd_val,
+    "stretched": stretched,
+    "stretched_colour": stretched_colour,
+    "stretched_wide": stretched_wide,
+    "stretched_wide_colour": stretched_wide_colour,
 }
 
 

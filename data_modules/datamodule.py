@@ -19,6 +19,7 @@ from data_modules.samplers import EachOnceSampler, TrainingSampler
 from data_modules.simulation import SimulatedUser
 from data_modules.targets import PointLaw, TargetLaw
 from data_modules.training_set import TrainingSamples, TrainingSource, collate
+from data_modules.worker_memory import keep_freed_memory
 
 Stage = Literal["val", "test"]
 EvaluationBatch = list[EvaluationObject | SkippedObject]
@@ -242,3 +243,4 @@ class InteractiveDataModule(LightningDataModule):
 def _quiet_worker(_: int) -> None:
     """Keeps a worker process to one thread: OpenCV would start as many as the machine has cores in each of them."""
     cv2.setNumThreads(0)
+    keep_freed_memory()

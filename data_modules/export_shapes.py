@@ -6,6 +6,7 @@ roots.
 
 from __future__ import annotations
 
+import argparse
 import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
+from data_modules.export_instances import write_coco, write_lvis, write_voc
 from data_modules.regions import pack_layers, region_of
 from data_modules.sample import Scene, SceneDataset
 
@@ -205,4 +207,33 @@ LAYOUTS: dict[str, Callable[[list[Scene], Path, str], None]] = {
     "bsds": _write_bsds,
     "sbd": _write_sbd,
     "coco_lvis": _write_coco_lvis,
+    "coco": write_coco,
+    "lvis": write_lvis,
+    "voc": write_voc,
 }
+
+
+def add_commands(actions: argparse._SubParsersAction) -> None:
+    """`data export-shapes FOLDER --format LAYOUT --length N --size S --seed SEED`."""
+    command = actions.add_parser("export-shapes", help="write drawn scenes as files in the layout of a real dataset")
+    command.add_argument("folder", type=Path)
+    command.add_argument("--format", required=True, choices=sorted(LAYOUTS), help="layout of the files")
+    command.add_argument("--length", type=int, default=20, metavar="N", help="scenes (default %(default)s)")
+    command.add_argument(
+        "--size", type=int, nargs="+", default=[128], metavar="PIXELS", help="one: side, two: height width"
+    )
+    command.add_argument("--seed", type=int, default=0, help="another seed gives other scenes (default %(default)s)")
+    command.add_argument("--split", default="train", choices=["train", "val"], help="default: %(default)s")
+    command.set_defaults(run=_run_export)
+
+
+def _run_export(options: argparse.Namespace) -> int:
+    from data_modules.datasets.shapes import Shapes
+
+    if len(options.size) > 2:
+        raise ValueError(f"--size takes a side, or height and width, got {len(options.size)} numbers")
+    size = (options.size[0], options.size[-1])
+    scenes = Shapes(split=options.split, length=options.length, seed=options.seed, size=size)
+    count = export_scenes(scenes, options.folder, options.format, options.split)
+    print(f"written: {count} scenes in {options.folder}, layout {options.format}")
+    return 0

@@ -128,16 +128,26 @@ def settle(
     Returns:
         The layers (the same array where nothing had to change), the objects that still have pixels, and their areas.
     """
-    # shifted by one, so that -1 (ignore) is counted too and stays apart
-    counts = np.bincount((layers.ravel() + 1).astype(np.intp))
-    present = np.flatnonzero(counts[2:]) + 1
+    counts = _count_ids(layers)
+    present = np.flatnonzero(counts[1:]) + 1
     unknown = [key for key in present.tolist() if key not in objects]
     if unknown:
-        table = np.arange(-1, len(counts) - 1, dtype=np.int32)
-        table[np.asarray(unknown) + 1] = 0
-        layers = table[layers + 1]
-    areas = {key: int(counts[key + 1]) for key in present.tolist() if key in objects}
+        table = np.arange(len(counts) + 1, dtype=np.int32)
+        table[unknown] = 0
+        table[-1] = IGNORE  # where an id of -1 ends up
+        layers = table.take(layers, mode="wrap")
+    areas = {key: int(counts[key]) for key in present.tolist() if key in objects}
     return layers, remove_objects(objects, objects.keys() - areas.keys()), areas
+
+
+def _count_ids(layers: np.ndarray) -> np.ndarray:
+    """Pixels of the ids 0, 1, ... up to the highest."""
+    highest = max(int(layers.max()), 0)
+    if highest >= 2**16 - 1:
+        return np.bincount(layers[layers >= 0])
+    # OpenCV counts 16-bit numbers twice as fast as numpy; -1 becomes 65535 and is left out
+    small = layers.astype(np.uint16).reshape(len(layers), -1)
+    return cv2.calcHist([small], [0], None, [highest + 1], [0, highest + 1]).ravel().astype(np.int64)
 
 
 def choose_target(

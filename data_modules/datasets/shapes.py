@@ -44,6 +44,7 @@ class Shapes(SceneDataset):
         seed: int = 0,
         size: int | tuple[int, int] = 128,
         parts: bool = False,
+        crowd: int = 6,
     ) -> None:
         """Describes the set; nothing is drawn yet.
 
@@ -54,13 +55,14 @@ class Shapes(SceneDataset):
             seed: another seed gives another set.
             size: height and width in pixels, one number for a square; at least 32.
             parts: whether parts of objects are evaluated too.
+            crowd: most objects in a scene; fewer are also larger.
         """
         del root
         if split not in SPLITS:
             raise ValueError(f"Shapes has no split {split!r}; the splits are {', '.join(SPLITS)}")
-        if length < 1 or seed < 0:
-            raise ValueError(f"Shapes wants length >= 1 and seed >= 0, got length {length} and seed {seed}")
-        self.split, self.length, self.seed, self.parts = split, length, seed, parts
+        if length < 1 or seed < 0 or crowd < 1:
+            raise ValueError(f"Shapes wants length >= 1, seed >= 0 and crowd >= 1, got {length}, {seed} and {crowd}")
+        self.split, self.length, self.seed, self.parts, self.crowd = split, length, seed, parts, crowd
         self.size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
         if min(self.size) < 32:
             raise ValueError(f"Shapes wants a size of at least 32 pixels, got {self.size}")
@@ -69,7 +71,7 @@ class Shapes(SceneDataset):
         return self.length
 
     def __getitem__(self, index: int) -> Scene:
-        layout = draw_layout(self._random(index, _LAYOUT), self.size)
+        layout = draw_layout(self._random(index, _LAYOUT), self.size, self.crowd)
         image = paint_layout(layout, self._random(index, _PAINT))
         return Scene(image, layout.layers(), layout.objects(), self.scene_name(index))
 
@@ -79,7 +81,7 @@ class Shapes(SceneDataset):
     def objects(self) -> list[tuple[int, int]]:
         listed = []
         for index in range(self.length):
-            table = draw_layout(self._random(index, _LAYOUT), self.size).objects()
+            table = draw_layout(self._random(index, _LAYOUT), self.size, self.crowd).objects()
             listed += [
                 (index, key) for key, entry in table.items() if not entry.stuff and (self.parts or not entry.parent)
             ]
@@ -135,11 +137,11 @@ class Layout:
         return table
 
 
-def draw_layout(rng: np.random.Generator, size: tuple[int, int]) -> Layout:
-    """Places 1 to 6 objects from front to back, each keeping what those before it left."""
+def draw_layout(rng: np.random.Generator, size: tuple[int, int], crowd: int = 6) -> Layout:
+    """Places 1 to 6 objects, at most `crowd`, from front to back, each keeping what those before it left."""
     regions: list[Region] = []
     taken = np.zeros(size, dtype=bool)
-    wanted = int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.1, 0.25, 0.25, 0.2, 0.12, 0.08]))
+    wanted = min(crowd, int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.1, 0.25, 0.25, 0.2, 0.12, 0.08])))
     smallest = 0.006 * size[0] * size[1]
     for _ in range(4 * wanted):
         # the front ones are small, and sometimes the next is put around the last: an object lying on another

@@ -110,6 +110,12 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--preset", choices=["official", "clean"], default="official", help="keep or drop official quirks"
     )
+    command.add_argument(
+        "--choice",
+        choices=["both", "automatic", "oracle"],
+        default="both",
+        help="of several candidates take the best by score, or by the ground truth (default: both)",
+    )
     command.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     command.set_defaults(run=run_evaluate)
 
@@ -124,7 +130,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     device = find_device(options.device)
     protocol = {"max_clicks": options.max_clicks, "thresholds": tuple(options.thresholds), "preset": options.preset}
     protocol |= {"mask_threshold": options.mask_threshold, "flip": not options.no_flip}
-    protocol |= {"boundary_iou": options.boundary_iou, "target_iou": options.target_iou}
+    protocol |= {"boundary_iou": options.boundary_iou, "target_iou": options.target_iou, "choice": options.choice}
     if options.zoom_size:
         protocol["zoom_size"] = options.zoom_size[0] if len(options.zoom_size) == 1 else tuple(options.zoom_size)
     results = evaluate(

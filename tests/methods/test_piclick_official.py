@@ -38,7 +38,7 @@ def network():
 
 
 def close(found, wanted, tolerance=1e-4):
-    np.testing.assert_allclose(found.detach().numpy(), np.array(wanted), rtol=0, atol=tolerance)
+    torch.testing.assert_close(found.detach(), torch.as_tensor(wanted), rtol=0, atol=tolerance, check_dtype=False)
 
 
 def test_all_predictions_equal_the_official_ones(network):

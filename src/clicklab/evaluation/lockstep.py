@@ -140,7 +140,7 @@ class LockstepPlayer:
     def _shown(self, game: _Game) -> Tensor:
         """(k, H, W) probability of the masks that may be taken: the network's choice, for the oracle all candidates."""
         candidates = game.session.turn.candidates
-        return game.session.map[None] if candidates is None or self.protocol.choice == "automatic" else candidates
+        return candidates if candidates is not None and self.protocol.choice == "oracle" else game.session.map[None]
 
     def _is_finished(self, game: _Game) -> bool:
         played = len(game.ious)

@@ -18,7 +18,7 @@ from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
 from clicklab.evaluation.metrics import miou_curve, noc, nof, seconds_per_click
 from clicklab.evaluation.play import view_scale_of
 from clicklab.evaluation.predictor import Predictor, predictor_for
-from clicklab.evaluation.protocol import Protocol
+from clicklab.evaluation.protocol import ORACLE, Protocol
 from clicklab.evaluation.report import SHOWN_CLICKS, dataset_record, percent, save_results
 from clicklab.records import EMPTY, EvaluationObject, SkippedObject
 
@@ -38,11 +38,12 @@ class NoCMetric(Metric):
     boundary_ious: list[Tensor]
     clicks: list[Tensor]
     seconds: list[Tensor]
+    selections: list[Tensor]
 
     def __init__(self, protocol: Protocol | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.protocol = protocol or Protocol()
-        for name in ("index", "object", "ious", "boundary_ious", "clicks", "seconds"):
+        for name in ("index", "object", "ious", "boundary_ious", "clicks", "seconds", "selections"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, results: Sequence[ObjectResult]) -> None:
@@ -61,6 +62,7 @@ class NoCMetric(Metric):
         self.boundary_ious.append(torch.from_numpy(boundary).to(self.device))
         self.clicks.append(torch.from_numpy(clicks).to(self.device))
         self.seconds.append(self._tensor([result.seconds for result in results], torch.float32))
+        self.selections.append(self._tensor([result.selections for result in results], torch.int64))
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Gathers the ranks. A rank without objects takes part with tensors of no rows but the right shape."""
@@ -100,14 +102,15 @@ class NoCMetric(Metric):
 def results_of(rows: Mapping[str, Tensor], names: Mapping[int, str]) -> list[ObjectResult]:
     """The rows of `NoCMetric.compute` as results again; `names` gives the image of each index."""
     indices = rows["index"].reshape(-1).tolist()  # torchmetrics makes numbers of tensors with one element
-    shapes = {"object": (), "seconds": (), "ious": (-1,), "boundary_ious": (-1,), "clicks": (-1, 3)}
+    shapes: dict[str, tuple[int, ...]] = {"object": (), "seconds": (), "selections": ()}
+    shapes |= {"ious": (-1,), "boundary_ious": (-1,), "clicks": (-1, 3)}
     columns = {name: rows[name].reshape(len(indices), *shape).tolist() for name, shape in shapes.items() if indices}
     results = []
     for row, index in enumerate(indices):
         ious, boundary = ([iou for iou in columns[key][row] if iou == iou] for key in ("ious", "boundary_ious"))
         clicks = [(y, x, label) for y, x, label in columns["clicks"][row][: len(ious)]]
-        number, seconds = columns["object"][row], columns["seconds"][row]
-        results.append(ObjectResult(index, names[index], number, clicks, ious, seconds, boundary or None))
+        number, seconds, selections = (columns[key][row] for key in ("object", "seconds", "selections"))
+        results.append(ObjectResult(index, names[index], number, clicks, ious, seconds, boundary or None, selections))
     return results
 
 
@@ -156,6 +159,7 @@ class NoCCallback(pl.Callback):
         self.protocol = protocol or Protocol()
         self.batch_size = batch_size
         self._datasets: dict[str, _Dataset] = {}
+        self._loaders: list[list[_Dataset]] = []  # those that a loader feeds: one, or one for each way to choose
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A new epoch: players and states start empty."""
@@ -204,21 +208,26 @@ class NoCCallback(pl.Callback):
             raise ValueError(f"evaluation_names({stage!r}) gives {len(names)} names for {len(loaders)} loaders")
         context, device = trainer.precision_plugin.forward_context, pl_module.device
         network: Any = pl_module.network
-        self._datasets = {}
+        self._datasets, self._loaders = {}, []
         for name, loader in zip(names, loaders, strict=True):
-            predictor = predictor_for(network, self.protocol, view_scale_of(loader.dataset), device, context)
-            self._datasets[name] = _Dataset(predictor, self.batch_size, device)
+            fed = {}
+            for suffix, way in self.protocol.plays(network).items():
+                predictor = predictor_for(network, way, view_scale_of(loader.dataset), device, context)
+                fed[name + suffix] = _Dataset(predictor, self.batch_size, device)
+            self._datasets |= fed
+            self._loaders.append(list(fed.values()))
 
     def _feed(self, batch: list[EvaluationObject | SkippedObject], dataloader_idx: int) -> None:
-        datasets = list(self._datasets.values())
-        for earlier in datasets[:dataloader_idx]:
-            earlier.take(list(earlier.player.drain()))
-        for item in batch:
-            datasets[dataloader_idx].take(datasets[dataloader_idx].player.submit(item))
+        for fed in self._loaders[:dataloader_idx]:
+            for earlier in fed:
+                earlier.take(list(earlier.player.drain()))
+        for dataset in self._loaders[dataloader_idx]:
+            for item in batch:
+                dataset.take(dataset.player.submit(item))
 
     def _finish(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         finished = {name: dataset.finish() for name, dataset in self._datasets.items()}
-        self._datasets = {}
+        self._datasets, self._loaders = {}, []
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # a collective: every rank asks for it
         if trainer.sanity_checking or not finished:
             return
@@ -237,16 +246,17 @@ class NoCCallback(pl.Callback):
 
 
 def _values_to_log(stage: str, finished: Mapping[str, tuple[Mapping[str, Tensor], Any]]) -> dict[str, Tensor]:
-    """`<stage>/<dataset>/<value>`, and `<stage>/<value>` as the mean over the datasets."""
+    """`<stage>/<dataset>/<value>`, and `<stage>/<value>` as the mean over the datasets, oracles left out."""
     shown = {"SPC", *(f"IoU@{k}" for k in SHOWN_CLICKS)}
     per_dataset = {
         name: {key: value for key, value in values.items() if key[:4] in ("NoC@", "NoF@") or key in shown}
         for name, (values, _) in finished.items()
     }
     logged = {f"{stage}/{name}/{key}": v for name, values in per_dataset.items() for key, v in values.items()}
-    for key in next(iter(per_dataset.values())):
+    averaged = [values for name, values in per_dataset.items() if not name.endswith(ORACLE)]
+    for key in averaged[0]:
         if key[:4] in ("NoC@", "IoU@"):
-            logged[f"{stage}/{key}"] = torch.stack([values[key] for values in per_dataset.values()]).nanmean()
+            logged[f"{stage}/{key}"] = torch.stack([values[key] for values in averaged]).nanmean()
     return {key: value.float() for key, value in logged.items()}
 
 

@@ -68,7 +68,8 @@ def evaluate_objects(
         progress: show a bar per dataset.
 
     Returns:
-        {"protocol": {...}, "datasets": {name: record}}, see `report.dataset_record`.
+        {"protocol": {...}, "datasets": {name: record}}, see `report.dataset_record`. Datasets of a network that answers
+        several candidates come twice, see `Protocol.choice`.
 
     Raises:
         ValueError: an impossible setting, or `output` holds a journal of other settings.
@@ -83,9 +84,10 @@ def evaluate_objects(
     results: dict[str, Any] = {"protocol": settings, "datasets": {}}
     try:
         for name, objects in datasets.items():
-            predictor = predictor_for(network, protocol, view_scale_of(objects), device)
-            played, skipped = _play_dataset(predictor, name, objects, batch_size, journal, progress)
-            results["datasets"][name] = dataset_record(played, skipped, protocol, predictor.zoom_in)
+            for suffix, way in protocol.plays(network).items():
+                predictor = predictor_for(network, way, view_scale_of(objects), device)
+                played, skipped = _play_dataset(predictor, name + suffix, objects, batch_size, journal, progress)
+                results["datasets"][name + suffix] = dataset_record(played, skipped, way, predictor.zoom_in)
     finally:
         network.train(was_training)
         if journal is not None:

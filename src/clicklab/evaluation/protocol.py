@@ -11,6 +11,7 @@ from torch import nn
 
 from clicklab.evaluation.transforms import Size, ZoomIn
 
+ORACLE = "-oracle"  # stands behind a dataset's name where the best candidate was picked by the ground truth
 # What official code does that changes numbers and nobody would do on purpose: `official` keeps all, `clean` none.
 QUIRKS = {
     "stale_region": "RITM, zoom to a longer side: after a zoom an empty mask makes the network see the whole image, "
@@ -44,7 +45,8 @@ class Protocol:
         net_clicks_limit: the network is shown only the first clicks; the zoom-in sees all.
         boundary_iou: measure BIoU after every click as well.
         choice: which of several candidates becomes the mask: the one with the best score (`automatic`), or the one with
-            the largest IoU with the target (`oracle`), as officially in PiClick's tables: the user picks, for free.
+            the largest IoU with the target (`oracle`), as in PiClick's published tables: the user picks, for free.
+            `both` plays every object twice where a network answers several, see `plays`.
         stale_region: see QUIRKS; None: as the preset says.
         logit_memory: see QUIRKS; None: as the preset says.
         crossed_pairs: see QUIRKS; None: as the preset says.
@@ -68,7 +70,7 @@ class Protocol:
     longest_side: int | None = None
     net_clicks_limit: int | None = None
     boundary_iou: bool = False
-    choice: Literal["automatic", "oracle"] = "automatic"
+    choice: Literal["both", "automatic", "oracle"] = "both"
     stale_region: bool | None = None
     logit_memory: bool | None = None
     crossed_pairs: bool | None = None
@@ -82,7 +84,7 @@ class Protocol:
         self._check(0 < self.mask_threshold < 1, "mask_threshold", "between 0 and 1")
         self._check(self.max_clicks >= 1, "max_clicks", "1 or more")
         self._check(1 <= self.min_clicks <= self.max_clicks, "min_clicks", f"from 1 to max_clicks ({self.max_clicks})")
-        self._check(self.choice in ("automatic", "oracle"), "choice", "automatic or oracle")
+        self._check(self.choice in ("both", "automatic", "oracle"), "choice", "both, automatic or oracle")
         self._check(bool(self.thresholds), "thresholds", "at least one IoU")
         self._check(all(0 < t <= 1 for t in self.thresholds), "thresholds", "IoUs between 0 and 1, for example 0.9")
         self._check(
@@ -110,6 +112,15 @@ class Protocol:
         """Whether a quirk of `QUIRKS` is on."""
         chosen = getattr(self, name)
         return self.preset == "official" if chosen is None else chosen
+
+    def plays(self, network: nn.Module) -> dict[str, Protocol]:
+        """What to add to a dataset's name -> how to play it: once, or automatically and again with `ORACLE`."""
+        if self.choice != "both":
+            return {"": self}
+        ways: dict[str, Protocol] = {"": replace(self, choice="automatic")}
+        if getattr(network, "candidates", 1) > 1:
+            ways[ORACLE] = replace(self, choice="oracle")
+        return ways
 
     def zoom_for(self, network: nn.Module, view_scale: float = 1.0) -> ZoomIn | None:
         """The zoom-in rule for a network on a dataset that asks for `view_scale`; None: no zoom-in."""

@@ -50,6 +50,8 @@ def dataset_record(
         "miou": miou_curve(curves, limit),
         "spc": seconds_per_click(sum(result.seconds for result in ordered), clicks),
     }
+    if protocol.choice == "oracle":  # how often per object the user has to prefer another candidate (PiClick, Table 5)
+        record["selections"] = sum(result.selections for result in ordered) / max(1, len(ordered))
     if protocol.boundary_iou:
         record["biou"] = miou_curve([result.boundary_ious or [] for result in ordered], limit)
     record["objects"] = [_object_row(result) for result in ordered]
@@ -187,6 +189,8 @@ def _object_row(result: ObjectResult) -> dict[str, Any]:
         "ious": result.ious,
         "seconds": result.seconds,
     }
+    if result.selections:
+        row["selections"] = result.selections
     return row if result.boundary_ious is None else row | {"boundary_ious": result.boundary_ious}
 
 
@@ -209,6 +213,8 @@ def _columns(record: Mapping[str, Any]) -> dict[str, str]:
     if "biou" in record:
         columns |= {f"BIoU@{k}": f"{record['biou'][k - 1]:.3f}" for k in shown}
     columns["SPC"] = f"{record['spc']:.3f}"
+    if "selections" in record:
+        columns["picks"] = f"{record['selections']:.2f}"
     if record["skipped"]:
         columns["skipped"] = str(len(record["skipped"]))
     return columns

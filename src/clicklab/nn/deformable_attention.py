@@ -18,7 +18,8 @@ def sample_levels(value: Tensor, sizes: Sequence[Size], locations: Tensor, weigh
     Args:
         value: (B, sum of h * w, heads, d) maps of all levels, row by row, one level after the other.
         sizes: (h, w) of the levels.
-        locations: (B, N, heads, levels, points, 2), x and y from 0 (left or upper border) to 1; outside is zero.
+        locations: (B, N, heads, levels, points, 2), x and y from 0 (left or upper border) to 1; outside is zero. Its
+            number type is that of the result, because half precision would miss the pixel.
         weights: (B, N, heads, levels, points).
 
     Returns:
@@ -28,8 +29,8 @@ def sample_levels(value: Tensor, sizes: Sequence[Size], locations: Tensor, weigh
     queries, points = locations.shape[1], locations.shape[4]
     grid = (2 * locations - 1).transpose(1, 2).flatten(0, 1)  # (B * heads, N, levels, points, 2)
     share = weights.transpose(1, 2).reshape(batch * heads, 1, queries, len(sizes), points)
-    total = value.new_zeros(batch * heads, dim, queries)
-    levels = value.split([height * width for height, width in sizes], dim=1)
+    total = grid.new_zeros(batch * heads, dim, queries)
+    levels = value.to(grid.dtype).split([height * width for height, width in sizes], dim=1)
     for number, ((height, width), tokens) in enumerate(zip(sizes, levels, strict=True)):
         plane = tokens.permute(0, 2, 3, 1).reshape(batch * heads, dim, height, width)
         found = F.grid_sample(plane, grid[:, :, number], mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -94,6 +95,6 @@ class DeformableAttention(nn.Module):
         value = self.value_proj(tokens).unflatten(-1, (heads, -1))
         offsets = self.sampling_offsets(query).unflatten(-1, (heads, levels, points, 2))
         pixels = torch.tensor([(width, height) for height, width in sizes], dtype=query.dtype, device=query.device)
-        locations = reference[:, None, None, None] + offsets / pixels[:, None]
+        locations = reference[:, None, None, None] + (offsets / pixels[:, None]).to(reference.dtype)
         weights = self.attention_weights(query).unflatten(-1, (heads, levels * points)).softmax(-1)
         return self.output_proj(sample_levels(value, sizes, locations, weights.unflatten(-1, (levels, points))))

@@ -60,7 +60,7 @@ def set_loss(
         scalars `focal`, `dice`, `confidence`, `iou`, `onehot`; their sum is the loss.
     """
     used = slice(None) if weights.deep_supervision else slice(-1, None)
-    masks: list[Tensor] = extras["masks"][used]
+    masks: list[Tensor] = [maps.float() for maps in extras["masks"][used]]
     class_logits, iou_logits, onehot_logits = (
         extras[name][used].float() for name in ("class_logits", "iou_logits", "onehot_logits")
     )

@@ -113,7 +113,7 @@ class PiClickNet(nn.Module):
                 raise ValueError(f"{name} is {given[name]!r}, wanted one of: {', '.join(allowed)}")
         names = inspect.signature(PiClickNet).parameters
         self.arguments: dict[str, Any] = {name: given[name] for name in names} | {"neck_dims": list(neck_dims)}
-        self.click_radius, self.score_rule = click_radius, score_rule
+        self.click_radius, self.score_rule, self.candidates = click_radius, score_rule, num_queries
         self.draws_clicks, self.shows_clicks = click_encoding != "tokens", click_encoding != "maps"
         self.zoom_in = ZoomIn(target_size=(image_size, image_size), skip_clicks=-1)
         self.normalise = Normalise()
