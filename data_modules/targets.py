@@ -27,6 +27,8 @@ class TargetLaw:
         max_merged: most objects in such a union (both 2).
         stuff_prob: chance, per scene, that stuff regions may be targets; otherwise they are background (SBD 0,
             COCO+LVIS 0.30).
+        keep_stuff: stuff regions stay objects of the scene (of `Batch.layers`) where they may not be targets either, as
+            PiClick's code has it; they are a target then only where there is no other root.
         min_object_area: objects with fewer pixels after augmentation are no targets (SBD 80, COCO+LVIS 1000).
         keep_background_prob: chance that a crop without any object is used as it is (SBD 0.01, COCO+LVIS 0.05).
     """
@@ -36,6 +38,7 @@ class TargetLaw:
     stuff_prob: float = 0.0
     min_object_area: int = 0
     keep_background_prob: float = 0.0
+    keep_stuff: bool = False
 
     def __post_init__(self) -> None:
         for name in ("merge_prob", "stuff_prob", "keep_background_prob"):
@@ -151,13 +154,18 @@ def _count_ids(layers: np.ndarray) -> np.ndarray:
 
 
 def choose_target(
-    layers: np.ndarray, objects: dict[int, SceneObject], law: TargetLaw, rng: np.random.Generator
+    layers: np.ndarray,
+    objects: dict[int, SceneObject],
+    law: TargetLaw,
+    rng: np.random.Generator,
+    stuff_too: bool = True,
 ) -> Target:
     """One root object, or now and then the union of several. Without objects the target is empty.
 
     Args:
         layers: (H, W, L) ids, settled; ids that are not in `objects` (too small) still count as other objects.
         objects: what may be chosen.
+        stuff_too: whether stuff may be chosen where there are other roots.
     """
     ignored = _any_layer(layers == IGNORE) if layers.min() < 0 else np.zeros(layers.shape[:2], bool)
     occupied = _any_layer(layers > 0)
@@ -165,6 +173,8 @@ def choose_target(
         free = ~occupied & ~ignored
         return Target(np.where(ignored, IGNORE, 0).astype(np.int8), (), (), free, free)
     roots = [key for key, entry in objects.items() if entry.parent == 0]
+    if not stuff_too:
+        roots = [key for key in roots if not objects[key].stuff] or roots
     count = 1
     if len(roots) > 1 and rng.random() < law.merge_prob:
         count = int(rng.integers(2, min(len(roots), law.max_merged) + 1))

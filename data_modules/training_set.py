@@ -149,13 +149,14 @@ class TrainingSamples(Dataset[TrainingSample]):
 
     def _sample(self, scene: Scene, rng: np.random.Generator) -> TrainingSample | None:
         """A crop of the scene, or None where no crop with an object was found."""
-        usable = scene.objects if rng.random() < self.targets.stuff_prob else without_stuff(scene.objects)
+        stuff_too = bool(rng.random() < self.targets.stuff_prob)
+        usable = scene.objects if stuff_too or self.targets.keep_stuff else without_stuff(scene.objects)
         for _ in range(CROPS if usable else 1):
             image, layers = self.augmentation(scene.image, scene.layers, rng)
             layers, objects, areas = settle(layers, usable)
             # both numbers are drawn in any case, as officially
             if (rng.random() < self.targets.keep_background_prob) or objects:
-                return self._finish(image, layers, objects, areas, rng)
+                return self._finish(image, layers, objects, areas, stuff_too, rng)
         return None
 
     def _finish(
@@ -164,11 +165,12 @@ class TrainingSamples(Dataset[TrainingSample]):
         layers: np.ndarray,
         objects: dict[int, SceneObject],
         areas: dict[int, int],
+        stuff_too: bool,
         rng: np.random.Generator,
     ) -> TrainingSample:
         # the area limit comes after the retries, as officially: a crop with small objects only is a crop without target
         objects = remove_objects(objects, {key for key in objects if areas[key] < self.targets.min_object_area})
-        target = choose_target(layers, objects, self.targets, rng)
+        target = choose_target(layers, objects, self.targets, rng, stuff_too)
         points = sample_points(target, self.points, rng)
         if not self.with_layers:
             return TrainingSample(image, target.mask, points)

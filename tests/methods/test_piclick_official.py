@@ -16,13 +16,13 @@ from official_piclick import OFFICIAL, official_checkpoint, official_shapes, pro
 from torch.nn.functional import interpolate
 
 import clicklab
+from clicklab.clicks.object_sets import MaskSets
 from clicklab.evaluation.play import play
 from clicklab.evaluation.predictor import predictor_for
 from clicklab.evaluation.protocol import Protocol
 from clicklab.foreign import rename_keys
 from clicklab.losses.matching import assign, mask_cost
 from clicklab.methods.piclick import VARIANTS, PiClickNet, from_official, matches
-from clicklab.methods.piclick.feasible import TargetSets
 from clicklab.methods.piclick.loss import LossWeights, set_loss
 from clicklab.methods.piclick.net import SCORE_RULES, upsample
 from clicklab.methods.piclick.official import KEYS
@@ -69,7 +69,7 @@ def test_loss_terms_and_assignments_equal_the_official_ones(seed):
     extras = {"masks": list(masks), "class_logits": classes}
     extras |= {"iou_logits": iou[..., 0], "onehot_logits": onehot[..., 0]}
     meant = targets[torch.arange(2), torch.tensor(wanted["numbers"]) - 1][:, None].float()
-    terms = set_loss(extras, TargetSets(targets, valid), meant, LossWeights())
+    terms = set_loss(extras, MaskSets(targets, valid), meant, LossWeights())
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(wanted["terms"], rel=1e-5)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from clicklab.methods.piclick.feasible import TargetSets, feasible_sets
+from clicklab.clicks.feasible import feasible_sets
+from clicklab.clicks.object_sets import MaskSets
 from clicklab.methods.piclick.first_clicks import choose_first_clicks, thinned
 from clicklab.methods.piclick.loss import LossWeights, best_of_all, match_last, set_loss
 from clicklab.methods.piclick.module import PiClick
@@ -28,7 +29,7 @@ def scene(clicks, targets=((1,), (5, 6))):
     return Batch(torch.rand(2, 3, 20, 20), target, Clicks.from_list(clicks), torch.zeros(2, 1, 20, 20), layers, tables)
 
 
-def areas(sets: TargetSets):
+def areas(sets: MaskSets):
     assert not sets.masks[~sets.valid].any()
     return [sets.masks[b][sets.valid[b]].flatten(1).sum(1).tolist() for b in range(len(sets.masks))]
 
@@ -120,7 +121,7 @@ def test_matched_candidates_are_the_likely_ones():
     logits = torch.full((1, 4, 8, 8), -5.0)
     logits[0, 2][masks[0, 0]] = 5.0
     logits[0, 1][masks[0, 1]] = 5.0
-    matched = match_last(logits, torch.full((1, 4), 0.5), TargetSets(masks, torch.ones(1, 2).bool()), LossWeights())
+    matched = match_last(logits, torch.full((1, 4), 0.5), MaskSets(masks, torch.ones(1, 2).bool()), LossWeights())
     assert matched.tolist() == [[False, True, True, False]]
 
 

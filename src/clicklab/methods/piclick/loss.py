@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clicklab.clicks.object_sets import MaskSets
 from clicklab.losses.mask import dice, sigmoid_focal
 from clicklab.losses.matching import assign, hard_iou, mask_cost
-from clicklab.methods.piclick.feasible import TargetSets
 from clicklab.methods.piclick.net import upsample
 from clicklab.records import IGNORE
 
@@ -42,7 +42,7 @@ class LossWeights:
 
 def set_loss(
     extras: Mapping[str, Any],
-    sets: TargetSets,
+    sets: MaskSets,
     target: Tensor,
     weights: LossWeights,
     mean_over_ranks: Callable[[Tensor], Tensor] = lambda count: count,
@@ -79,7 +79,7 @@ def set_loss(
     }
 
 
-def match_last(logits: Tensor, confidence: Tensor, sets: TargetSets, weights: LossWeights) -> Tensor:
+def match_last(logits: Tensor, confidence: Tensor, sets: MaskSets, weights: LossWeights) -> Tensor:
     """(B, Q) bool: candidates that answer for a possible target; for the mask shown during the rounds.
 
     Args:
@@ -103,7 +103,7 @@ def best_of_all(logits: Tensor, iou: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _judge(
-    masks: Tensor, sets: TargetSets, target: Tensor, counted: Tensor, weights: LossWeights
+    masks: Tensor, sets: MaskSets, target: Tensor, counted: Tensor, weights: LossWeights
 ) -> tuple[Tensor, Tensor]:
     """Mask cost (B, Q, N) and IoU with the target meant (B, Q) of one prediction, at full size."""
     logits = upsample(masks, (target.shape[-2], target.shape[-1]))
@@ -111,7 +111,7 @@ def _judge(
     return cost, hard_iou(logits, target == 1, counted)
 
 
-def _mask_terms(masks: list[Tensor], sets: TargetSets, counted: Tensor, matches: Tensor) -> tuple[Tensor, Tensor]:
+def _mask_terms(masks: list[Tensor], sets: MaskSets, counted: Tensor, matches: Tensor) -> tuple[Tensor, Tensor]:
     """Sums of focal and dice over the matched masks; only those are brought to full size with gradient."""
     size = (counted.shape[-2], counted.shape[-1])
     focal_sum = dice_sum = counted.new_zeros((), dtype=torch.float32)

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from clicklab.clicks.feasible import feasible_sets
+from clicklab.clicks.object_sets import MaskSets
 from clicklab.losses.matching import hard_iou
 from clicklab.methods.base import ClickModule
-from clicklab.methods.piclick.feasible import TargetSets, feasible_sets
 from clicklab.methods.piclick.first_clicks import FirstClicks, choose_first_clicks
 from clicklab.methods.piclick.loss import LossWeights, match_last, set_loss
 from clicklab.methods.piclick.net import PiClickNet
@@ -81,7 +82,7 @@ class PiClick(ClickModule):
         return loss
 
     @torch.no_grad()
-    def seen(self, batch: Batch, sets: TargetSets | None = None) -> Tensor:
+    def seen(self, batch: Batch, sets: MaskSets | None = None) -> Tensor:
         """The candidate that the user is shown, (B, 1, H, W) probability, from the network in eval mode.
 
         Args:

@@ -1,0 +1,41 @@
+"""Stuff regions: background, targets, or objects that are no targets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny_scenes import BOX, DISK, STUFF, TinyScenes
+
+from data_modules.augment import augmentation
+from data_modules.sample import SceneObject
+from data_modules.sources import TrainingSource
+from data_modules.targets import PointLaw, TargetLaw, choose_target
+from data_modules.training_set import TrainingSamples
+
+
+def targets_and_tables(law):
+    transform = augmentation("coco_lvis_val", (60, 80))
+    samples = TrainingSamples([TrainingSource(TinyScenes())], transform, law, PointLaw(), 0, 200, with_layers=True)
+    items = [samples[0, index] for index in range(200)]
+    chosen = [set(item.objects.ids[item.objects.target].tolist()) for item in items]
+    return chosen, [STUFF in item.objects.ids for item in items], [(item.layers == STUFF).any() for item in items]
+
+
+@pytest.mark.parametrize(
+    ("stuff_prob", "keep_stuff", "listed", "target"),
+    [(0.0, False, 0.0, False), (0.0, True, 1.0, False), (0.4, True, 1.0, True), (0.4, False, 0.4, True)],
+)
+def test_where_stuff_is_listed_and_where_it_is_a_target(stuff_prob, keep_stuff, listed, target):
+    law = TargetLaw(merge_prob=0.0, stuff_prob=stuff_prob, keep_stuff=keep_stuff)
+    chosen, tables, pixels = targets_and_tables(law)
+    assert tables == pixels
+    assert abs(np.mean(tables) - listed) < 0.15
+    share = np.mean([ids == {STUFF} for ids in chosen])
+    assert abs(share - target * 0.4 / 3) < 0.08  # one of three roots, where it may be one
+    assert {DISK, BOX} <= set.union(*chosen)
+
+
+def test_stuff_is_the_target_where_nothing_else_is_there():
+    layers = np.full((8, 8, 1), 5, np.int32)
+    alone = choose_target(layers, {5: SceneObject(0, stuff=True)}, TargetLaw(), np.random.default_rng(0), False)
+    assert alone.ids == (5,)
