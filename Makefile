@@ -33,7 +33,7 @@ demo: setup  ## train a small network on generated shapes, measure it, draw it: 
 	$(BIN)/clicklab demo --output runs/demo $(ARGS)
 
 test: setup  ## all tests (real images in ../shared/data are used where present)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: setup  ## style and types
 	$(BIN)/ruff check .

@@ -178,3 +178,14 @@ def _flat_batch(layers: torch.Tensor) -> Batch:
     zeros = torch.zeros(len(keys), dtype=torch.int64)
     flat = type(table)(torch.tensor(keys), zeros, zeros, zeros.bool(), zeros, zeros.bool())
     return batch.replace(layers=layers, objects=(flat,))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_first_clicks_of_proximity_keep_away_from_the_outline(seed):
+    batch = random_batch(seed, layers=1)
+    centres = draw_centres(batch, 0.0, torch.manual_seed(seed))
+    region = proximity_sets(batch, centres).region[:, 0].numpy()
+    for b, centre in enumerate(centres.tolist()):
+        mask = mask_of(batch, b, centre) if centre else np.zeros(region.shape[1:], bool)
+        inner = cv2.erode(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0  # cv2: the border is no outline
+        assert np.array_equal(region[b], inner if inner.sum() >= LEAST_REGION else mask)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from clicklab.clicks.object_sets import MaskSets, PaddedObjects, kept_first, padded_objects, rendered, singles
+from clicklab.clicks.object_sets import MaskSets, PaddedObjects, kept_first, padded_objects
 from clicklab.records import EMPTY, POSITIVE, Batch, Clicks
 
 
@@ -31,13 +32,13 @@ def feasible_sets(batch: Batch, clicks: Clicks | None = None) -> MaskSets:
     listed = (objects.target & fits).any(1) & (objects.target.sum(1) == 1)
     count = fits.sum(1)
     most = int((count + ~listed).max())
-    order = kept_first(fits)[:, :most]
-    members = torch.zeros(len(batch), most, fits.shape[1], dtype=torch.bool, device=fits.device)
-    members[:, : order.shape[1]] = singles(order, fits.shape[1]) & fits.gather(1, order)[..., None]
-    masks = rendered(batch.layers, objects.ids, members)
+    order = kept_first(pad(fits, (0, 1)))[:, :most]  # one column more than objects, for the target
+    ids, layer = (pad(rows, (0, 1)).gather(1, order) for rows in (objects.ids, objects.layer))
+    number = torch.arange(most, device=fits.device)
+    of_sample = torch.arange(len(batch), device=fits.device)[:, None]
+    masks = (batch.layers[of_sample, layer] == ids[..., None, None]) & (number < count[:, None])[..., None, None]
     extra = (~listed).nonzero()[:, 0]
     masks[extra, count[extra]] = batch.target[extra, 0] == 1
-    number = torch.arange(most, device=fits.device)
     return MaskSets(masks, number < (count + ~listed)[:, None])
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from clicklab.records import Batch
@@ -71,7 +71,7 @@ def padded_objects(batch: Batch) -> PaddedObjects:
     def padded(name: str) -> Tensor:
         rows = [getattr(table, name) for table in batch.objects or ()]
         filled = pad_sequence(rows, batch_first=True)
-        return torch.nn.functional.pad(filled, (0, most - filled.shape[1]))
+        return pad(filled, (0, most - filled.shape[1]))
 
     return PaddedObjects(*(padded(name) for name in ("ids", "layer", "parent", "target")))
 
@@ -101,11 +101,6 @@ def rendered(layers: Tensor, ids: Tensor, members: Tensor) -> Tensor:
         found = (bits[:, None] & bit[:, None]) != 0
         masks[:, start : start + part.shape[1]] = found.view(batch, -1, *layers.shape[-2:])
     return masks
-
-
-def singles(order: Tensor, objects: int) -> Tensor:
-    """(B, M, N) bool: sets of one object each, given as positions (B, M) in the table."""
-    return one_hot(order, objects).bool()
 
 
 def kept_first(keep: Tensor) -> Tensor:

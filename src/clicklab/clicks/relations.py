@@ -75,6 +75,8 @@ def hierarchy_sets(batch: Batch, centres: Tensor, most: int = 7) -> RelatedSets:
     chain, current = [centre], centre
     for _ in range(most - 1):
         current = (is_parent & current[..., None]).any(1)
+        if not current.any():
+            break
         chain.append(chain[-1] | current)
     masks = rendered(batch.layers, objects.ids, torch.stack([*chain, children], dim=1))
     masks, inner = masks[:, :-1], masks[:, -1:]
@@ -103,16 +105,18 @@ def proximity_sets(batch: Batch, centres: Tensor, neighbours: int = 3, most: int
     centre = _position(objects, centres)
     alone = rendered(batch.layers, objects.ids, centre[:, None])
     contact = _contacts(batch.layers, objects, centres, alone) * ~_relatives(objects, centre)
-    size, order = contact.topk(min(neighbours, contact.shape[1]), dim=1, sorted=True)
-    touching = one_hot(order, contact.shape[1]).bool() & (size > 0)[..., None]  # (B, neighbours, N)
+    shared, order = contact.topk(min(neighbours, contact.shape[1]), dim=1, sorted=True)
+    touching = one_hot(order, contact.shape[1]).bool() & (shared > 0)[..., None]  # (B, neighbours, N)
     choices = [c for k in range(order.shape[1] + 1) for c in combinations(range(order.shape[1]), k)]
     members = torch.stack([centre | touching[:, list(c)].any(1) for c in choices], dim=1)
-    there = torch.stack([centre.any(1) & (size[:, list(c)] > 0).all(1) for c in choices], dim=1)
-    first = kept_first(there)[:, :most]
+    there = torch.stack([centre.any(1) & (shared[:, list(c)] > 0).all(1) for c in choices], dim=1)
+    first = kept_first(there)[:, : min(most, max(1, int(there.sum(1).max())))]
     members = members.gather(1, first[..., None].expand(-1, -1, members.shape[2]))
     sets = _compact(rendered(batch.layers, objects.ids, members), there.gather(1, first))
-    away = -max_pool2d(-alone.float(), 2 * ERODED + 1, 1, padding=ERODED)  # the image's border is no outline
-    return RelatedSets(sets, _region(away > 0, alone))
+    away = -alone.float()
+    for size in ((2 * ERODED + 1, 1), (1, 2 * ERODED + 1)):  # the image's border is no outline
+        away = max_pool2d(away, size, 1, padding=(size[0] // 2, size[1] // 2))
+    return RelatedSets(sets, _region(away < 0, alone))
 
 
 def _position(objects: PaddedObjects, centres: Tensor) -> Tensor:

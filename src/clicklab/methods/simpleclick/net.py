@@ -33,7 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "neck_dims": (240, 480, 960, 1920), "head_channels": 256,
     },
     "tiny": {
-        "image_size": 96, "patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4,
+        "image_size": 64, "patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4,
         "neck_dims": (32, 64, 64, 64), "head_channels": 32,
     },
     "mini": {"embed_dim": 96, "depth": 8, "num_heads": 3, "neck_dims": (16, 32, 64, 128), "head_channels": 32},
