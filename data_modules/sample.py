@@ -108,10 +108,12 @@ class SceneDataset(Dataset[Scene], ABC):
         view_scale: the official evaluation views the set at this multiple of the usual size (DAVIS 1.5).
         page: public page of the set; licence: its terms in a few words; published: published counts, such as
             {"images": 50, "objects": 50}. All three serve `clicklab data check`.
+        overlap: benchmarks that share images with this split; training on it is refused unless the source allows it.
     """
 
     name: str = ""
     view_scale: float = 1.0
+    overlap: str = ""
     page: ClassVar[str] = ""
     licence: ClassVar[str] = ""
     published: ClassVar[Mapping[str, int]] = {}

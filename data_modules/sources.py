@@ -22,12 +22,14 @@ class TrainingSource:
             is drawn with probability proportional to (1 - score_i) ** sample_weights_gamma. None draws all scenes
             alike.
         sample_weights_gamma: the exponent (official: 1.25).
+        allow_overlap: train on a split that shares images with a benchmark, which must not be reported then.
     """
 
     dataset: SceneDataset
     weight: float = 1.0
     sample_weights: Path | None = None
     sample_weights_gamma: float = 1.25
+    allow_overlap: bool = False
 
 
 def read_sample_weights(path: str | Path, dataset: SceneDataset, gamma: float = 1.25) -> np.ndarray:

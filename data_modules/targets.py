@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from clicklab.records import IGNORE
+from data_modules.nested_target import nested_target
 from data_modules.sample import SceneObject
 
 Point = tuple[int, int, bool]
@@ -31,6 +32,7 @@ class TargetLaw:
             PiClick's code has it; they are a target then only where there is no other root.
         min_object_area: objects with fewer pixels after augmentation are no targets (SBD 80, COCO+LVIS 1000).
         keep_background_prob: chance that a crop without any object is used as it is (SBD 0.01, COCO+LVIS 0.05).
+        use_hierarchy: walk down the object tree, see `nested_target` (RITM's option of that name, off in all configs).
     """
 
     merge_prob: float = 0.15
@@ -39,6 +41,7 @@ class TargetLaw:
     min_object_area: int = 0
     keep_background_prob: float = 0.0
     keep_stuff: bool = False
+    use_hierarchy: bool = False
 
     def __post_init__(self) -> None:
         for name in ("merge_prob", "stuff_prob", "keep_background_prob"):
@@ -88,10 +91,12 @@ class Target:
 
     Attributes:
         mask: (H, W) int8, 1 target, 0 background, -1 ignore.
-        ids: the objects whose union it is; empty for a crop without target.
-        parts: (H, W) bool, one mask per object, ignored pixels left out.
+        ids: the chosen objects; empty for a crop without target.
+        parts: (H, W) bool, where positive clicks may fall, one mask per object, ignored pixels left out.
         background: (H, W) bool, where negative clicks of the kind "anywhere" may fall.
         others: (H, W) bool, where those of the kind "on another object" may fall.
+        excluded: (H, W) bool each, places that get a negative click each (`use_hierarchy` only).
+        whole: whether the mask is the union of the chosen objects, with nothing cut out.
     """
 
     mask: np.ndarray
@@ -99,6 +104,8 @@ class Target:
     parts: tuple[np.ndarray, ...]
     background: np.ndarray
     others: np.ndarray
+    excluded: tuple[np.ndarray, ...] = ()
+    whole: bool = True
 
 
 def without_stuff(objects: dict[int, SceneObject]) -> dict[int, SceneObject]:
@@ -179,12 +186,21 @@ def choose_target(
     if len(roots) > 1 and rng.random() < law.merge_prob:
         count = int(rng.integers(2, min(len(roots), law.max_merged) + 1))
     ids = tuple(roots[i] for i in rng.choice(len(roots), size=count, replace=False))
-    parts = tuple((layers[..., objects[key].layer] == key) & ~ignored for key in ids)
-    mask = np.logical_or.reduce(parts)
+    nested = [nested_target(key, layers, objects, rng) for key in ids] if law.use_hierarchy else []
+    if nested:
+        ids = tuple(one.id for one in nested)
+        parts = tuple(one.clickable & ~ignored for one in nested)
+        mask = np.logical_or.reduce([one.mask for one in nested]) & ~ignored
+    else:
+        parts = tuple((layers[..., objects[key].layer] == key) & ~ignored for key in ids)
+        mask = np.logical_or.reduce(parts)
+    # a place to keep clear of one chosen object may belong to another
+    excluded = tuple(place & ~(mask | ignored) for one in nested for place in one.excluded)
     background = ~(mask | ignored)
     # official rule: where the target is all there is, "on another object" means anywhere outside
     others = occupied & background if len(objects) > count else background
-    return Target(np.where(ignored, IGNORE, mask).astype(np.int8), ids, parts, background, others)
+    whole = all(one.whole for one in nested)
+    return Target(np.where(ignored, IGNORE, mask).astype(np.int8), ids, parts, background, others, excluded, whole)
 
 
 def _any_layer(marked: np.ndarray) -> np.ndarray:
@@ -217,9 +233,15 @@ def _positive_points(target: Target, law: PointLaw, rng: np.random.Generator) ->
 
 
 def _negative_points(target: Target, law: PointLaw, rng: np.random.Generator) -> list[Point]:
-    count = _draw_count(law.gamma, law.max_points, rng)
+    required = [np.flatnonzero(_eroded(place, law, rng)) for place in target.excluded]
+    required = [place for place in required if len(place)][: law.max_points]
+    found = [place[rng.integers(len(place), size=1)] for place in required]
+    count = min(_draw_count(law.gamma, law.max_points, rng), law.max_points - len(required))
+    if required:  # every excluded place, and the usual ones together, are equally likely for the rest
+        again = rng.integers(len(required) + 1, size=count)
+        found += [place[rng.integers(len(place), size=np.sum(again == n))] for n, place in enumerate(required)]
+        count = int(np.sum(again == len(required)))
     zones = rng.choice(3, size=count, p=(law.background, law.other, law.border))
-    found = []
     for zone, number in zip(*np.unique(zones, return_counts=True), strict=True):
         place = np.flatnonzero(_negative_zone(target, int(zone), law))
         if len(place):  # an empty zone drops its clicks, as officially

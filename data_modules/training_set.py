@@ -93,6 +93,11 @@ class TrainingSamples(Dataset[TrainingSample]):
         for source in sources:
             if not len(source.dataset):
                 raise ValueError(f"training source {source.dataset.name} has no scenes")
+            if source.dataset.overlap and not source.allow_overlap:
+                raise ValueError(
+                    f"training source {source.dataset.name} shares images with {source.dataset.overlap}: train on"
+                    f" another split, or set allow_overlap and do not report {source.dataset.overlap}"
+                )
             if not source.weight > 0:
                 raise ValueError(
                     f"training source {source.dataset.name} has weight {source.weight}: it has to be above 0"
@@ -174,7 +179,8 @@ class TrainingSamples(Dataset[TrainingSample]):
         points = sample_points(target, self.points, rng)
         if not self.with_layers:
             return TrainingSample(image, target.mask, points)
-        return TrainingSample(image, target.mask, points, layers, object_table(objects, areas, target.ids))
+        chosen = target.ids if target.whole else ()
+        return TrainingSample(image, target.mask, points, layers, object_table(objects, areas, chosen))
 
 
 def object_table(objects: dict[int, SceneObject], areas: dict[int, int], chosen: Sequence[int]) -> ObjectTable:

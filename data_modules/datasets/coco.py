@@ -69,6 +69,7 @@ class COCO(InstanceScenes):
             annotations = need_file(folder, f"instances_{full}.json", page=self.page)
         self.images = need_folder(images, page=self.page) if images else need_folder(root, full, page=self.page)
         self.split = full
+        self.overlap = "COCO_MVal" if full == "val2017" else ""
         file = need_file(Path(annotations).expanduser(), page=self.page)
         super().__init__(file, name_from_file_name, polygons, crowds)
 

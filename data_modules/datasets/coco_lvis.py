@@ -54,6 +54,7 @@ class COCO_LVIS(SceneDataset):
         if split not in self.splits:
             raise ValueError(f"COCO_LVIS has no split {split!r}; the splits are {', '.join(self.splits)}")
         self.split = split
+        self.overlap = "COCO_MVal" if split == "val" else ""
         self.folder = need_folder(root, split, page=self.page)
         file = self.folder / (annotation or "hannotation.pickle")
         ours = (self.folder / INDEX).is_file() or ((self.folder / RECIPE).is_file() and not file.is_file())

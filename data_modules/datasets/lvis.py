@@ -68,6 +68,7 @@ class LVIS(InstanceScenes):
                 "(the test splits have no public masks)"
             )
         self.split = split
+        self.overlap = "COCO_MVal" if split == "val" else ""
         self.root = Path(images or root or ".").expanduser()
         self.folders = lvis_image_folders(self.root, flat=images is not None)
         if not self.folders:

@@ -194,10 +194,11 @@ def add_data(commands: argparse._SubParsersAction, with_actions: bool) -> None:
     command = commands.add_parser("data", help="look at datasets, build and convert them")
     if not with_actions:
         return
-    from data_modules.build_coco_lvis import add_commands
+    from data_modules import build_coco_lvis, export_shapes, show
 
     data = command.add_subparsers(required=True, metavar="ACTION")
-    add_commands(data)
+    for module in (show, export_shapes, build_coco_lvis):
+        module.add_commands(data)
     check = data.add_parser("check", help="counts, broken files, what is missing and where it comes from")
     check.add_argument("dataset", metavar="NAME=FOLDER")
     check.set_defaults(run=run_check)

@@ -249,3 +249,11 @@ def test_every_augmentation_gives_samples():
 def test_impossible_mixtures(sources, options, message):
     with pytest.raises(ValueError, match=message):
         samples(*sources, **options)
+
+
+def test_a_split_that_shares_images_with_a_benchmark_is_refused_unless_allowed():
+    scenes = TinyScenes()
+    scenes.overlap = "COCO_MVal"
+    with pytest.raises(ValueError, match=r"shares images with COCO_MVal.*allow_overlap"):
+        samples(TrainingSource(scenes))
+    assert len(samples(TrainingSource(scenes, allow_overlap=True))) == len(scenes)

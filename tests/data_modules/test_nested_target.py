@@ -1,0 +1,77 @@
+"""The walk down the object tree: which node, what is cut out, where clicks have to fall."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from data_modules.nested_target import nested_target
+from data_modules.sample import SceneObject
+from data_modules.targets import PointLaw, TargetLaw, choose_target, sample_points
+
+WHOLE, PART, DOT, INNER = 1, 2, 3, 4
+
+
+def tree():
+    """A 40 x 40 object with a large part (which has a part itself) and a small dot, in three layers."""
+    layers = np.zeros((50, 50, 3), dtype=np.int32)
+    layers[5:45, 5:45, 0] = WHOLE
+    layers[5:45, 5:20, 1] = PART
+    layers[30:36, 30:36, 1] = DOT
+    layers[10:30, 5:15, 2] = INNER
+    objects = {
+        WHOLE: SceneObject(0),
+        PART: SceneObject(1, WHOLE),
+        DOT: SceneObject(1, WHOLE),
+        INNER: SceneObject(2, PART),
+    }
+    return layers, objects
+
+
+def test_every_node_has_its_share():
+    layers, objects = tree()
+    rng = np.random.default_rng(0)
+    seen = Counter(nested_target(WHOLE, layers, objects, rng).id for _ in range(4000))
+    # 1/2 stop at the root, 1/4 for each child; PART stops with 1/2 before its only child
+    for node, share in {WHOLE: 0.5, DOT: 0.25, PART: 0.125, INNER: 0.125}.items():
+        assert abs(seen[node] / 4000 - share) < 0.03
+
+
+def test_masks_fit_together():
+    layers, objects = tree()
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        nested = nested_target(WHOLE, layers, objects, rng)
+        full = layers[..., objects[nested.id].layer] == nested.id
+        assert not (nested.mask & ~full).any()
+        assert not (nested.clickable & ~nested.mask).any()
+        assert nested.whole == bool((nested.mask == full).all())
+        for place in nested.excluded:
+            assert not (place & nested.mask).any()
+        if objects[nested.id].parent:
+            parent = layers[..., objects[objects[nested.id].parent].layer] == objects[nested.id].parent
+            assert (nested.excluded[0] == (parent & ~full)).all()
+        if nested.id == WHOLE:
+            assert not nested.clickable[30:36, 30:36].any()  # the dot is below 10 % of the whole
+
+
+def test_clicks_keep_to_their_places():
+    layers, objects = tree()
+    law = TargetLaw(use_hierarchy=True, merge_prob=0.0)
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        target = choose_target(layers, objects, law, rng)
+        points = sample_points(target, PointLaw(), rng)
+        assert all((target.mask[y, x] == 1) == positive for y, x, positive in points)
+        negative = [(y, x) for y, x, positive in points if not positive]
+        assert all(any(place[y, x] for y, x in negative) for place in target.excluded if place.sum() > 200)
+        assert len(negative) <= 24
+
+
+def test_off_by_default_and_then_roots_only():
+    layers, objects = tree()
+    rng = np.random.default_rng(2)
+    targets = [choose_target(layers, objects, TargetLaw(), rng) for _ in range(20)]
+    assert {target.ids for target in targets} == {(WHOLE,)}
+    assert all(target.whole and not target.excluded for target in targets)
