@@ -52,7 +52,7 @@ class SimpleClick(ClickModule):
             self.network.load_pretrained(self.pretrained)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Random clicks, 0 to 3 rounds without gradient, one pass that is learnt from (card protocol, Iterative loop)."""
+        """Random clicks, some rounds without gradient, one pass that is learnt from (card protocol, Iterative loop)."""
         batch = self.user.warm_up(batch, self.seen)
         prediction = self(batch)
         loss = normalized_focal_loss(prediction.logits.float(), batch.target, alpha=0.5, gamma=2.0).mean()
