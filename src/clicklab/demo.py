@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from clicklab.api import evaluate
 from clicklab.clicks.maps import disk_maps
 from clicklab.evaluation.report import picture_sheet, save_results, table
-from clicklab.evaluation.transforms import ZoomIn
 from clicklab.methods.simpleclick.module import SimpleClick
 from clicklab.records import Clicks, Prediction
 from data_modules.datamodule import InteractiveDataModule
@@ -24,7 +23,7 @@ from data_modules.sample import EvaluationObjects
 from data_modules.sources import TrainingSource
 from data_modules.targets import TargetLaw
 
-SIZE = 64
+SCENE, VIEW = 128, 64  # pixels of a scene, and of what the network sees of it
 BATCH = 16
 HELD_OUT = 40  # scenes
 
@@ -32,9 +31,9 @@ HELD_OUT = 40  # scenes
 class DiskAroundClicks(nn.Module):
     """The trivial answer that a network has to beat: disks around positive clicks less those around negative ones."""
 
-    zoom_in = ZoomIn(target_size=(SIZE, SIZE), skip_clicks=-1)
+    zoom_in = None  # it sees the scene as it is
 
-    def __init__(self, radius: float = SIZE / 8) -> None:
+    def __init__(self, radius: float = SCENE / 8) -> None:
         super().__init__()
         self.radius = radius
 
@@ -46,8 +45,8 @@ class DiskAroundClicks(nn.Module):
 
 
 def shapes(split: str, length: int) -> Shapes:
-    """Scenes of one or two objects, large enough to be told at 64 pixels."""
-    return Shapes(length=length, size=SIZE, split=split, crowd=2)
+    """Scenes of one or two objects."""
+    return Shapes(length=length, size=SCENE, split=split, crowd=2)
 
 
 def train(steps: int, output: Path) -> SimpleClick:
@@ -55,10 +54,10 @@ def train(steps: int, output: Path) -> SimpleClick:
     pl.seed_everything(0, verbose=False)
     datamodule = InteractiveDataModule(
         train=[TrainingSource(shapes("train", 100_000))],
-        crop_size=SIZE,
+        crop_size=VIEW,
         batch_size=BATCH,
         epoch_length=BATCH * max(1, steps // 10),  # ten epochs, so that the schedule of epochs can decay
-        augmentation="coco_lvis_val",  # a crop of the whole scene: every scene is new, nothing has to be varied
+        augmentation="stretched_colour",  # windows of 0.3 to 1.3 times the scene, as the zoom-in sees it
         targets=TargetLaw(min_object_area=40),
         num_workers=1,
         seed=0,
