@@ -25,7 +25,6 @@ from data_modules.targets import TargetLaw
 
 SCENE, VIEW = 128, 64  # pixels of a scene, and of what the network sees of it
 BATCH = 16
-HELD_OUT = 40  # scenes
 
 
 class DiskAroundClicks(nn.Module):
@@ -77,8 +76,8 @@ def train(steps: int, output: Path) -> SimpleClick:
     return module
 
 
-def demo(output: Path, steps: int) -> dict[str, Any]:
-    """Trains, measures against two baselines on held-out shapes, writes table, curve and pictures into `output`."""
+def demo(output: Path, steps: int, scenes: int = 40) -> dict[str, Any]:
+    """Trains, measures against two baselines on held-out scenes, writes table, curve and pictures into `output`."""
     began = time.perf_counter()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore")  # Lightning's remarks on a setup that is meant to be this small
@@ -90,7 +89,7 @@ def demo(output: Path, steps: int) -> dict[str, Any]:
         "SimpleClick, untrained": SimpleClick(variant="tiny").network,
         "disks around the clicks": DiskAroundClicks(),
     }
-    held_out = shapes("val", HELD_OUT)
+    held_out = shapes("val", scenes)
     results = {}
     for name, network in networks.items():
         print(f"Measuring: {name}")

@@ -1,0 +1,43 @@
+"""`clicklab.evaluate` takes any torch module that answers clicks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import clicklab
+from data_modules.datasets import Shapes
+
+
+class NearestColour(torch.nn.Module):
+    """Ten lines: object is what looks like the first click."""
+
+    def forward(self, image, clicks, prev_mask):
+        y, x = clicks.yx[:, 0].long().unbind(1)
+        y, x = y.clamp(0, image.shape[2] - 1), x.clamp(0, image.shape[3] - 1)
+        seed = image[torch.arange(len(image)), :, y, x][:, :, None, None]
+        distance = (image - seed).square().sum(1, keepdim=True).sqrt()
+        return clicklab.Prediction(10 * (0.3 - distance))
+
+
+def test_a_toy_is_measured_like_any_network():
+    results = clicklab.evaluate(NearestColour(), {"Shapes": Shapes(length=3, size=64)}, max_clicks=3, limit=4)
+    record = results["datasets"]["Shapes"]
+    assert len(record["objects"]) == 4
+    assert all(1 <= value <= 3 for value in record["noc"].values())
+    assert results["protocol"]["max_clicks"] == 3
+
+
+def test_what_clicklab_offers():
+    assert {"Clicks", "Prediction", "Session", "evaluate", "load"} <= set(clicklab.__all__)
+    with pytest.raises(AttributeError, match="lode"):
+        clicklab.lode  # noqa: B018
+
+
+def test_readme_session():
+    """The lines of the README, with a toy for the network."""
+    session = clicklab.Session(clicklab.Predictor(NearestColour()))
+    session.set_image(Shapes(length=1, size=64)[0].image)
+    first = session.add_click(12, 8)
+    session.add_click(30, 40, positive=False)
+    assert (session.undo() == first).all()
