@@ -36,7 +36,7 @@ def test_what_clicklab_offers():
 
 def test_readme_session():
     """The lines of the README, with a toy for the network."""
-    session = clicklab.Session(clicklab.Predictor(NearestColour()))
+    session = clicklab.Session(clicklab.predictor_for(NearestColour()))
     session.set_image(Shapes(length=1, size=64)[0].image)
     first = session.add_click(12, 8)
     session.add_click(30, 40, positive=False)

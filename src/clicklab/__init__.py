@@ -13,10 +13,10 @@ _HOMES = {
     "Clicks": "clicklab.records",
     "EvaluationObject": "clicklab.records",
     "Prediction": "clicklab.records",
-    "Predictor": "clicklab.evaluation.predictor",
     "Session": "clicklab.evaluation.session",
     "evaluate": "clicklab.api",
     "load": "clicklab.checkpoint",
+    "predictor_for": "clicklab.evaluation.predictor",
 }
 __all__ = sorted(_HOMES)
 

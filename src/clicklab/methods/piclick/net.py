@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from clicklab.clicks.maps import disk_maps, sine_encoding
 from clicklab.evaluation.transforms import ZoomIn
 from clicklab.methods.piclick.predictor import PiClickPredictor
-from clicklab.nn.mae import load_mae
+from clicklab.nn.click_vit import ClickViT
 from clicklab.nn.mask_decoder import MaskDecoder, mlp
 from clicklab.nn.normalise import Normalise
 from clicklab.nn.pixel_decoder import PixelDecoder
@@ -58,7 +57,7 @@ SCORE_RULES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 }
 
 
-class PiClickNet(nn.Module):
+class PiClickNet(ClickViT):
     """Plain ViT, deformable pixel decoder, and mask queries that also look at the clicks: several masks with scores.
 
     Args:
@@ -84,6 +83,7 @@ class PiClickNet(nn.Module):
     """
 
     predictor = PiClickPredictor
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class PiClickNet(nn.Module):
             if given[name] not in allowed:
                 raise ValueError(f"{name} is {given[name]!r}, wanted one of: {', '.join(allowed)}")
         names = inspect.signature(PiClickNet).parameters
-        self.arguments: dict[str, Any] = {name: given[name] for name in names} | {"neck_dims": list(neck_dims)}
+        self.arguments = {name: given[name] for name in names} | {"neck_dims": list(neck_dims)}
         self.click_radius, self.score_rule, self.candidates = click_radius, score_rule, num_queries
         self.draws_clicks, self.shows_clicks = click_encoding != "tokens", click_encoding != "maps"
         self.zoom_in = ZoomIn(target_size=(image_size, image_size), skip_clicks=-1)
@@ -129,38 +129,6 @@ class PiClickNet(nn.Module):
         self.class_head = nn.Linear(decoder_dim, 2)  # the query shows a possible target, or none
         self.iou_head = mlp(decoder_dim, 1)  # IoU with the target meant
         self.onehot_head = mlp(decoder_dim, 1)  # best of all queries; in the released code, not in the paper
-
-    @classmethod
-    def from_variant(cls, name: str, **overrides: Any) -> PiClickNet:
-        """A network of `VARIANTS` with some arguments replaced.
-
-        Raises:
-            ValueError: on a name that is not in the table, or an argument that does not exist.
-        """
-        if name not in VARIANTS:
-            raise ValueError(f"unknown PiClick variant {name!r}; known: {', '.join(VARIANTS)}")
-        unknown = overrides.keys() - inspect.signature(cls).parameters.keys()
-        if unknown:
-            raise ValueError(f"PiClickNet has no option {', '.join(sorted(unknown))}")
-        return cls(**{**VARIANTS[name], **overrides})
-
-    def load_pretrained(self, source: str | Path) -> None:
-        """Fills the ViT from MAE pre-training: `mae` (through timm) or the path of an official MAE file."""
-        load_mae(self.backbone, source)
-
-    def start(self, image: Tensor) -> Tensor:
-        """Image patches with positions. Clicks enter beside them, so nothing further depends on the image alone.
-
-        Args:
-            image: (B, 3, H, W) RGB in [0, 1].
-
-        Returns:
-            (B, H/p, W/p, D) tokens, the state of `step`.
-
-        Raises:
-            ValueError: if patches and attention windows do not tile the image.
-        """
-        return self.backbone.embed(self.normalise(image))
 
     def step(self, state: Tensor, clicks: Clicks, prev_mask: Tensor) -> Prediction:
         """Candidates for some clicks.
@@ -198,10 +166,6 @@ class PiClickNet(nn.Module):
                 "onehot_logits": onehot_logits,
             }
         return Prediction(upsample(masks[-1], size), score, state, extras)
-
-    def forward(self, image: Tensor, clicks: Clicks, prev_mask: Tensor) -> Prediction:
-        """`start` and `step` together."""
-        return self.step(self.start(image), clicks, prev_mask)
 
     def _drawn(self, clicks: Clicks, prev_mask: Tensor) -> Tensor:
         """What the patch embedding of the dialogue reads: (B, 3, H, W), or only the mask where clicks are tokens."""

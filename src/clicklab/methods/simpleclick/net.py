@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from clicklab.clicks.maps import disk_maps
 from clicklab.evaluation.transforms import ZoomIn
-from clicklab.nn.mae import load_mae
+from clicklab.nn.click_vit import ClickViT
 from clicklab.nn.mlp_head import MLPHead
 from clicklab.nn.normalise import Normalise
 from clicklab.nn.simple_fpn import SimpleFPN
@@ -40,7 +38,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-class SimpleClickNet(nn.Module):
+class SimpleClickNet(ClickViT):
     """Plain ViT whose patch tokens are the sum of image patches and click-map patches; one mask per image.
 
     Args:
@@ -57,6 +55,8 @@ class SimpleClickNet(nn.Module):
         checkpoint_blocks: recompute the ViT's blocks in the backward pass, for large variants in little memory.
     """
 
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
+
     def __init__(
         self,
         image_size: int = 448,
@@ -72,7 +72,7 @@ class SimpleClickNet(nn.Module):
         checkpoint_blocks: bool = False,
     ) -> None:
         super().__init__()
-        self.arguments: dict[str, Any] = {
+        self.arguments = {
             "image_size": image_size,
             "patch_size": patch_size,
             "embed_dim": embed_dim,
@@ -95,38 +95,6 @@ class SimpleClickNet(nn.Module):
         self.neck = SimpleFPN(embed_dim, neck_dims)
         self.head = MLPHead(neck_dims, head_channels, dropout)
 
-    @classmethod
-    def from_variant(cls, name: str, **overrides: Any) -> SimpleClickNet:
-        """A network of `VARIANTS` with some arguments replaced.
-
-        Raises:
-            ValueError: on a name that is not in the table, or an argument that does not exist.
-        """
-        if name not in VARIANTS:
-            raise ValueError(f"unknown SimpleClick variant {name!r}; known: {', '.join(VARIANTS)}")
-        unknown = overrides.keys() - inspect.signature(cls).parameters.keys()
-        if unknown:
-            raise ValueError(f"SimpleClickNet has no option {', '.join(sorted(unknown))}")
-        return cls(**{**VARIANTS[name], **overrides})
-
-    def load_pretrained(self, source: str | Path) -> None:
-        """Fills the ViT from MAE pre-training: `mae` (through timm) or the path of an official MAE file."""
-        load_mae(self.backbone, source)
-
-    def start(self, image: Tensor) -> Tensor:
-        """Image patches with positions.
-
-        Args:
-            image: (B, 3, H, W) RGB in [0, 1].
-
-        Returns:
-            (B, H/p, W/p, D) tokens, the state of `step`.
-
-        Raises:
-            ValueError: if patches and attention windows do not tile the image.
-        """
-        return self.backbone.embed(self.normalise(image))
-
     def step(self, state: Tensor, clicks: Clicks, prev_mask: Tensor) -> Prediction:
         """The mask after some clicks.
 
@@ -143,7 +111,3 @@ class SimpleClickNet(nn.Module):
         features = self.backbone(state + self.patch_embed_coords(coords))
         logits = self.head(self.neck(features))
         return Prediction(F.interpolate(logits, size=size, mode="bilinear", align_corners=True), state=state)
-
-    def forward(self, image: Tensor, clicks: Clicks, prev_mask: Tensor) -> Prediction:
-        """`start` and `step` together."""
-        return self.step(self.start(image), clicks, prev_mask)
