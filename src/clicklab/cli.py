@@ -217,7 +217,7 @@ def add_demo(commands: argparse._SubParsersAction) -> None:
     """`demo`: what `make demo` runs."""
     command = commands.add_parser("demo", help="train a small network on generated shapes, measure and draw it")
     command.add_argument("--output", type=Path, default=Path("runs/demo"), metavar="DIR")
-    command.add_argument("--steps", type=int, default=1100, help="training steps (default %(default)s)")
+    command.add_argument("--steps", type=int, default=1000, help="training steps (default %(default)s)")
     command.set_defaults(run=run_demo)
 
 

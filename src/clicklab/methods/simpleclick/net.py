@@ -32,7 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "tiny": {
         "image_size": 64, "patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4,
-        "neck_dims": (32, 64, 64, 64), "head_channels": 32, "click_radius": 2.0, "min_crop_size": 30,
+        "neck_dims": (32, 64, 64, 64), "head_channels": 32,
     },
     "mini": {"embed_dim": 96, "depth": 8, "num_heads": 3, "neck_dims": (16, 32, 64, 128), "head_channels": 32},
 }  # fmt: skip
