@@ -23,7 +23,7 @@ from data_modules.sample import EvaluationObjects
 from data_modules.sources import TrainingSource
 from data_modules.targets import TargetLaw
 
-SCENE, VIEW = 128, 64  # pixels of a scene, and of what the network sees of it
+SIZE = 64  # pixels of a scene
 BATCH = 16
 
 
@@ -32,7 +32,7 @@ class DiskAroundClicks(nn.Module):
 
     zoom_in = None  # it sees the scene as it is
 
-    def __init__(self, radius: float = SCENE / 8) -> None:
+    def __init__(self, radius: float = SIZE / 8) -> None:
         super().__init__()
         self.radius = radius
 
@@ -45,13 +45,12 @@ class DiskAroundClicks(nn.Module):
 
 def shapes(split: str, length: int) -> Shapes:
     """Scenes of one or two objects."""
-    return Shapes(length=length, size=SCENE, split=split, crowd=2)
+    return Shapes(length=length, size=SIZE, split=split, crowd=2)
 
 
 def small_simpleclick() -> SimpleClick:
-    """A network for scenes of this size, untrained; disks and zoom are in scale with what it sees."""
-    options = {"click_radius": 2.0, "min_crop_size": 30}
-    return SimpleClick(variant="tiny", network_options=options, learning_rate=1e-3, milestones=[8])
+    """A network for scenes of this size, untrained."""
+    return SimpleClick(variant="tiny", learning_rate=1e-3, milestones=[8])
 
 
 def train(steps: int, output: Path) -> SimpleClick:
@@ -59,10 +58,10 @@ def train(steps: int, output: Path) -> SimpleClick:
     pl.seed_everything(0, verbose=False)
     datamodule = InteractiveDataModule(
         train=[TrainingSource(shapes("train", 100_000))],
-        crop_size=VIEW,
+        crop_size=SIZE,
         batch_size=BATCH,
         epoch_length=BATCH * max(1, steps // 10),  # ten epochs, so that the schedule of epochs can decay
-        augmentation="stretched_colour",  # windows of 0.3 to 1.3 times the scene, as the zoom-in sees it
+        augmentation="coco_lvis_val",  # the scene as it is: each is new, nothing has to be varied
         targets=TargetLaw(min_object_area=40),
         num_workers=1,
         seed=0,
