@@ -50,7 +50,6 @@ class SimpleClickNet(ClickViT):
         neck_dims: channels of the four pyramid maps, finest first.
         head_channels: width of the segmentation head.
         click_radius: radius of the click disks in pixels.
-        min_crop_size: least side of an evaluation view in pixels of the image; 200 officially, for views of 448.
         dropout: channel dropout before the last layer of the head.
         checkpoint_blocks: recompute the ViT's blocks in the backward pass, for large variants in little memory.
     """
@@ -67,7 +66,6 @@ class SimpleClickNet(ClickViT):
         neck_dims: Sequence[int] = (128, 256, 512, 1024),
         head_channels: int = 256,
         click_radius: float = 5.0,
-        min_crop_size: int = 200,
         dropout: float = 0.1,
         checkpoint_blocks: bool = False,
     ) -> None:
@@ -81,12 +79,11 @@ class SimpleClickNet(ClickViT):
             "neck_dims": list(neck_dims),
             "head_channels": head_channels,
             "click_radius": click_radius,
-            "min_crop_size": min_crop_size,
             "dropout": dropout,
             "checkpoint_blocks": checkpoint_blocks,
         }
         self.click_radius = click_radius
-        self.zoom_in = ZoomIn((image_size, image_size), skip_clicks=-1, min_crop_size=min_crop_size)
+        self.zoom_in = ZoomIn((image_size, image_size), skip_clicks=-1)
         self.normalise = Normalise()
         self.backbone = VisionTransformer(
             image_size, patch_size, embed_dim, depth, num_heads, checkpoint_blocks=checkpoint_blocks
