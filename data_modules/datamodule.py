@@ -18,7 +18,7 @@ from data_modules.sample import EvaluationObjects, SceneDataset
 from data_modules.samplers import EachOnceSampler, TrainingSampler
 from data_modules.simulation import SimulatedUser
 from data_modules.targets import PointLaw, TargetLaw
-from data_modules.training_set import TrainingSamples, TrainingSource, collate
+from data_modules.training_set import SceneMix, TrainingSamples, TrainingSource, collate
 from data_modules.worker_memory import keep_freed_memory
 
 Stage = Literal["val", "test"]
@@ -64,6 +64,7 @@ class InteractiveDataModule(LightningDataModule):
         max_rounds: int = 3,
         user_threshold: float = 0.49,
         with_layers: bool = False,
+        mix: SceneMix | None = None,
         eval_batch_size: int = 8,
         limit: int | None = None,
         num_workers: int = 4,
@@ -84,6 +85,8 @@ class InteractiveDataModule(LightningDataModule):
             points: where the random first clicks fall.
             max_rounds: most rounds that the simulated user plays before the step that is learnt from.
             user_threshold: probability above which the simulated user sees object (official: 0.49).
+            mix: called with every augmented crop, a function that draws another one, and a numpy generator; returns the
+                crop to train on, for copy-paste of objects between scenes.
             with_layers: give batches the layered object ids and tables (`Batch.layers`, `Batch.objects`).
             eval_batch_size: evaluation objects per list.
             limit: only the first objects of every evaluation dataset, for quick looks.
@@ -107,6 +110,7 @@ class InteractiveDataModule(LightningDataModule):
         self.augmentation = build_augmentation(augmentation, self.crop_size)
         self.targets, self.points = targets, points
         self.batch_size, self.epoch_length, self.with_layers = batch_size, epoch_length, with_layers
+        self.mix = mix
         self.eval_batch_size, self.limit, self.num_workers, self.seed = eval_batch_size, limit, num_workers, seed
         self.user = SimulatedUser(max_rounds, user_threshold)
 
@@ -141,6 +145,7 @@ class InteractiveDataModule(LightningDataModule):
             self.run_seed(),
             self.epoch_length,
             self.with_layers,
+            self.mix,
         )
         replicas, rank = self._ranks()
         share, rest = divmod(self.batch_size, replicas)

@@ -7,8 +7,9 @@ interruptions.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -49,6 +50,18 @@ class TrainingSample:
     objects: ObjectTable | None = None
 
 
+class Crop(NamedTuple):
+    """An augmented scene: image (H, W, 3) uint8, layers (H, W, L) int32, and its object tree."""
+
+    image: np.ndarray
+    layers: np.ndarray
+    objects: dict[int, SceneObject]
+
+
+# (crop, draws another crop, generator) -> the crop to train on; ids, layers and tree have to fit together
+SceneMix = Callable[[Crop, Callable[[], Crop], np.random.Generator], Crop]
+
+
 class TrainingSamples(Dataset[TrainingSample]):
     """Random training samples of a mixture of datasets; the keys are (epoch, index).
 
@@ -66,7 +79,10 @@ class TrainingSamples(Dataset[TrainingSample]):
         seed: int,
         epoch_length: int | None = None,
         with_layers: bool = False,
+        mix: SceneMix | None = None,
     ) -> None:
+        """As `InteractiveDataModule`; `mix` may paste another crop in before the target is chosen (copy-paste)."""
+        self.mix = mix
         self.augmentation, self.targets, self.points = augmentation, targets, points
         self.seed, self.epoch_length, self.with_layers = seed, epoch_length, with_layers
         self.datasets = [source.dataset for source in sources]
@@ -158,11 +174,22 @@ class TrainingSamples(Dataset[TrainingSample]):
         usable = scene.objects if stuff_too or self.targets.keep_stuff else without_stuff(scene.objects)
         for _ in range(CROPS if usable else 1):
             image, layers = self.augmentation(scene.image, scene.layers, rng)
-            layers, objects, areas = settle(layers, usable)
+            crop = Crop(image, layers, usable)
+            if self.mix is not None:
+                crop = self.mix(crop, lambda: self._another(rng), rng)
+            image = crop.image
+            layers, objects, areas = settle(crop.layers, crop.objects)
             # both numbers are drawn in any case, as officially
             if (rng.random() < self.targets.keep_background_prob) or objects:
                 return self._finish(image, layers, objects, areas, stuff_too, rng)
         return None
+
+    def _another(self, rng: np.random.Generator) -> Crop:
+        """An augmented crop of a random scene, for `mix`."""
+        source, number = self._draw(rng)
+        scene = self.datasets[source][number]
+        image, layers = self.augmentation(scene.image, scene.layers, rng)
+        return Crop(image, layers, scene.objects)
 
     def _finish(
         self,

@@ -257,3 +257,19 @@ def test_a_split_that_shares_images_with_a_benchmark_is_refused_unless_allowed()
     with pytest.raises(ValueError, match=r"shares images with COCO_MVal.*allow_overlap"):
         samples(TrainingSource(scenes))
     assert len(samples(TrainingSource(scenes, allow_overlap=True))) == len(scenes)
+
+
+def test_a_mix_gets_two_crops_and_its_answer_is_trained_on():
+    def lower_half_of_another(crop, another, rng):
+        other = another()
+        half = len(crop.image) // 2
+        image, layers = crop.image.copy(), crop.layers.copy()
+        image[half:], layers[half:] = other.image[half:], 0
+        return crop._replace(image=image, layers=layers)
+
+    data = samples(TrainingSource(TinyScenes(6)), epoch_length=20, mix=lower_half_of_another)
+    drawn = [data[0, index] for index in range(20)]
+    assert all(not (sample.target[len(sample.target) // 2 :] == 1).any() for sample in drawn)
+    assert any(sample.image[0, 0, 2] != sample.image[-1, 0, 2] for sample in drawn)  # blue tells the scene
+    again = samples(TrainingSource(TinyScenes(6)), epoch_length=20, mix=lower_half_of_another)
+    assert all(equal(sample, again[0, index]) for index, sample in enumerate(drawn))
