@@ -185,11 +185,19 @@ class TrainingSamples(Dataset[TrainingSample]):
         return None
 
     def _another(self, rng: np.random.Generator) -> Crop:
-        """An augmented crop of a random scene, for `mix`."""
-        source, number = self._draw(rng)
-        scene = self.datasets[source][number]
-        image, layers = self.augmentation(scene.image, scene.layers, rng)
-        return Crop(image, layers, scene.objects)
+        """An augmented crop of a random scene, for `mix`; one that cannot be read is named and another drawn."""
+        for _ in range(DRAWS):
+            place = self._draw(rng)
+            if place in self._broken:
+                continue
+            try:
+                scene = self.datasets[place[0]][place[1]]
+            except BrokenScene as error:
+                self._report(place, error)  # here, or the caller would blame its own scene
+                continue
+            image, layers = self.augmentation(scene.image, scene.layers, rng)
+            return Crop(image, layers, scene.objects)
+        raise ValueError(f"{DRAWS} training scenes in a row could not be read")
 
     def _finish(
         self,

@@ -273,3 +273,15 @@ def test_a_mix_gets_two_crops_and_its_answer_is_trained_on():
     assert any(sample.image[0, 0, 2] != sample.image[-1, 0, 2] for sample in drawn)  # blue tells the scene
     again = samples(TrainingSource(TinyScenes(6)), epoch_length=20, mix=lower_half_of_another)
     assert all(equal(sample, again[0, index]) for index, sample in enumerate(drawn))
+
+
+def test_a_broken_scene_that_a_mix_draws_is_named_and_the_first_scene_stays():
+    data = samples(
+        TrainingSource(TinyScenes(4, broken=(2,))), epoch_length=40, mix=lambda crop, another, rng: another()
+    )
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        numbers = {scene_number(data[0, index]) for index in range(40)}
+    assert numbers == {0, 1, 3}
+    assert data._broken == {(0, 2)}
+    assert len(said) == 1 and "scene2" in str(said[0].message)

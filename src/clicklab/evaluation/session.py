@@ -59,7 +59,7 @@ class Session:
     """Clicks on one image and the masks answered.
 
     Example:
-        session = Session(Predictor(clicklab.load("simpleclick.pth")))
+        session = Session(predictor_for(clicklab.load("simpleclick.pth")))
         session.set_image(image)                      # (H, W, 3) uint8 RGB
         mask = session.add_click(120, 80)             # (H, W) bool
         mask = session.add_click(30, 40, positive=False)
