@@ -24,13 +24,6 @@ RECIPES = [
 ]
 TINY = {
     "ckpt_path": None,
-    "model": {
-        "init_args": {
-            "variant": "mini",
-            "pretrained": None,
-            "network_options": {"image_size": 64, "patch_size": 8},
-        }
-    },
     "data": {
         "init_args": {
             "crop_size": 64,
@@ -75,17 +68,18 @@ def configs(method: str, stem: str) -> list[str]:
     return [part for path in paths for part in ("--config", str(path))]
 
 
-def tiny(folder: Path) -> list[str]:
-    """One more overlay that makes any recipe small."""
+def tiny(method: str, folder: Path) -> list[str]:
+    """One more overlay that makes any recipe small; the small network is the one of the method's smoke.yaml."""
+    smoke = yaml.safe_load((EXPERIMENTS / method / "smoke.yaml").read_text())
     path = folder / "test_size.yaml"
-    path.write_text(yaml.safe_dump(TINY))
+    path.write_text(yaml.safe_dump(TINY | {"model": smoke["model"]}))
     return ["--config", str(path), f"--trainer.default_root_dir={folder}"]
 
 
 @pytest.mark.parametrize(("method", "stem"), RECIPES, ids=lambda value: value)
 def test_recipe_trains_and_is_measured(method, stem, data_root, tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_ROOT", str(data_root))
-    assert main(["fit", *configs(method, stem), *tiny(tmp_path)]) == 0
+    assert main(["fit", *configs(method, stem), *tiny(method, tmp_path)]) == 0
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -99,7 +93,7 @@ def test_sweep_parameters_are_options_of_the_recipe(method, data_root, tmp_path,
     monkeypatch.setenv("WANDB_RUN_ID", "run1")
     last = [f"--{name}={values['values'][-1]}" for name, values in sweep["parameters"].items()]
     recipe = [*configs(method, "config"), "--config", str(EXPERIMENTS / "_base" / "sweep.yaml")]
-    assert main(["fit", *recipe, *tiny(tmp_path), *last]) == 0
+    assert main(["fit", *recipe, *tiny(method, tmp_path), *last]) == 0
 
 
 def test_missing_data_is_named_in_one_line_with_a_way_out(tmp_path, monkeypatch, capsys):

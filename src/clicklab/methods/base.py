@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import lightning.pytorch as pl
@@ -39,17 +40,30 @@ class ClickModule(pl.LightningModule):
         network: keeps the network contract (`start`, `step`, `forward`).
         learning_rate: of Adam with betas (0.9, 0.999), no weight decay, as all official codes of this family.
         milestones: epochs at whose end the learning rate is multiplied by 0.1.
+        pretrained: handed to the network's `load_pretrained` when a run starts; None trains from scratch.
     """
 
     method: ClassVar[str]
 
-    def __init__(self, network: nn.Module, learning_rate: float, milestones: Sequence[int]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        learning_rate: float,
+        milestones: Sequence[int],
+        pretrained: str | Path | None = None,
+    ) -> None:
         super().__init__()
         if learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}")
         self.network = network
         self.learning_rate = learning_rate
         self.milestones = list(milestones)
+        self.pretrained = pretrained
+
+    def setup(self, stage: str) -> None:
+        """Fetches pretrained weights for a run that starts; one that resumes has its own."""
+        if stage == "fit" and self.pretrained is not None and not self.trainer.ckpt_path:
+            self.network.load_pretrained(self.pretrained)  # ty: ignore[not-callable]
 
     def forward(self, batch: Batch) -> Prediction:
         """The network's answer to a batch."""

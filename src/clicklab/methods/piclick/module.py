@@ -56,18 +56,12 @@ class PiClick(ClickModule):
         loss: LossWeights = _WEIGHTS,
     ) -> None:
         network = PiClickNet.from_variant(variant, **(network_options or {}))
-        super().__init__(network, learning_rate, milestones)
-        self.pretrained = str(pretrained) if pretrained is not None else None
+        super().__init__(network, learning_rate, milestones, pretrained)
         self.layer_decay, self.first_clicks, self.shown = layer_decay, first_clicks, shown
         self.judge_by_first_clicks, self.loss = judge_by_first_clicks, loss
         self.save_hyperparameters(
             {"variant": variant, "network_options": dict(network_options or {}), "learning_rate": learning_rate}
         )
-
-    def setup(self, stage: str) -> None:
-        """Fetches pretrained weights for a run that starts; one that resumes has its own."""
-        if stage == "fit" and self.pretrained and not self.trainer.ckpt_path:
-            self.network.load_pretrained(self.pretrained)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Few random clicks, some rounds on a random candidate, then a pass whose candidates share the targets."""

@@ -39,17 +39,11 @@ class SimpleClick(ClickModule):
         layer_decay: float | None = None,
     ) -> None:
         network = SimpleClickNet.from_variant(variant, **(network_options or {}))
-        super().__init__(network, learning_rate, milestones)
-        self.pretrained = str(pretrained) if pretrained is not None else None
+        super().__init__(network, learning_rate, milestones, pretrained)
         self.layer_decay = layer_decay
         self.save_hyperparameters(
             {"variant": variant, "network_options": dict(network_options or {}), "learning_rate": learning_rate}
         )
-
-    def setup(self, stage: str) -> None:
-        """Fetches pretrained weights for a run that starts; one that resumes has its own."""
-        if stage == "fit" and self.pretrained and not self.trainer.ckpt_path:
-            self.network.load_pretrained(self.pretrained)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Random clicks, some rounds without gradient, one pass that is learnt from (card protocol, Iterative loop)."""
