@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SMALL = {
     "next_click": ["--batch", "2", "--side", "64", "--repeats", "1"],
     "data": ["--samples", "4"],
+    "evaluate": ["--variant", "mini", "--objects", "2", "--side", "64", "--clicks", "2", "--batch", "2"],
 }
 
 

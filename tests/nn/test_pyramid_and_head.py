@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from clicklab.nn.mlp_head import MLPHead
 from clicklab.nn.normalise import Normalise
@@ -28,6 +29,18 @@ def test_pyramid_errors():
         SimpleFPN(32, (8, 16))
     with pytest.raises(ValueError, match="1x4 patches"):
         SimpleFPN(8, (4, 4, 4, 4))(torch.zeros(1, 8, 1, 4))
+
+
+def test_head_fuses_as_if_upsampled_and_concatenated_first():
+    """The official order of the head; ours fuses every map at its own size."""
+    head = MLPHead((4, 6, 3), 8).double().eval()
+    torch.nn.init.normal_(head.fusion_conv.bias)
+    maps = [torch.randn(2, dim, side, side, dtype=torch.double) for dim, side in ((4, 12), (6, 6), (3, 5))]
+    same_size = [
+        F.interpolate(F.relu(c(m)), size=(12, 12), mode="bilinear") for c, m in zip(head.convs, maps, strict=True)
+    ]
+    wanted = head.conv_seg(F.relu(head.fusion_conv(torch.cat(same_size, dim=1))))
+    torch.testing.assert_close(head(maps), wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_head_drops_channels_only_in_training():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -31,7 +30,15 @@ class MLPHead(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Logits (B, 1, h, w) at the size of `maps[0]`."""
+        fused = self._fused(maps)
+        return self.conv_seg(self.dropout(F.relu(fused + self.fusion_conv.get_parameter("bias")[:, None, None])))
+
+    def _fused(self, maps: Sequence[Tensor]) -> Tensor:
+        """Upsampling and a 1x1 convolution commute, so each map is fused at its own size: the official order, upsample
+        and concatenate first, costs four times the arithmetic and memory of the finest map for the same sum.
+        """
+        weights = self.fusion_conv.weight.chunk(len(self.convs), dim=1)
+        parts = [F.conv2d(F.relu(conv(x)), w) for conv, x, w in zip(self.convs, maps, weights, strict=True)]
         size = maps[0].shape[-2:]
-        levels = [F.relu(conv(x)) for conv, x in zip(self.convs, maps, strict=True)]
-        levels = [F.interpolate(x, size=size, mode="bilinear", align_corners=False) for x in levels]
-        return self.conv_seg(self.dropout(F.relu(self.fusion_conv(torch.cat(levels, dim=1)))))
+        coarse = [F.interpolate(part, size=size, mode="bilinear", align_corners=False) for part in parts[1:]]
+        return sum(coarse, start=parts[0])
