@@ -80,7 +80,7 @@ def one_by_one(network: nn.Module, items: list[EvaluationObject], protocol: Prot
             y, x, positive = int(yx[0, 0]), int(yx[0, 1]), int(label[0])
             session.add_click(y, x, bool(positive))
             before[0, y, x] = True
-            seen = session.map[None] > protocol.mask_threshold
+            seen = session.map[None] > predictor.mask_threshold
             known = target != -1
             iou = ((seen & (target == 1)).sum() / ((seen | (target == 1)) & known).sum()).item()
             if iou >= protocol.stop_iou:

@@ -12,16 +12,23 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMALL = {
-    "next_click": ["--batch", "2", "--side", "64", "--repeats", "1"],
-    "data": ["--samples", "4"],
-    "evaluate": ["--variant", "mini", "--objects", "2", "--side", "64", "--clicks", "2", "--batch", "2"],
+    "next_click": "--batch 2 --side 64 --repeats 1",
+    "data": "--samples 4",
+    "evaluate": "--variant mini --objects 2 --side 64 --clicks 2 --batch 2",
+    "train_step": "--variant mini --batch 2 --crop 64 --side 96 --steps 1 --workers 0",
 }
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (REPOSITORY / "benchmarks").glob("*.py")))
 def test_benchmark_runs(name, tmp_path):
     record = tmp_path / "record.json"
-    command = [sys.executable, str(REPOSITORY / "benchmarks" / f"{name}.py"), *SMALL[name], "--output", str(record)]
+    command = [
+        sys.executable,
+        str(REPOSITORY / "benchmarks" / f"{name}.py"),
+        *SMALL[name].split(),
+        "--output",
+        str(record),
+    ]
     paths = os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path, env=environment)
