@@ -24,6 +24,7 @@ class DAVIS585(SceneDataset):
 
     A scene is one frame, an item one object of it. The published reader takes files in the order the disk lists them;
     here they are sorted. The view is the usual one (the official evaluation of this set has no DAVIS exception).
+    An evaluation starts from the initial masks only where it is told to (`evaluate --initial-masks`).
     """
 
     name = "DAVIS585"

@@ -14,18 +14,19 @@ from clicklab.methods import METHODS, method_package
 PREFIX = "network."  # of the network's keys in the state of a LightningModule
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
+def load(path: str | Path, device: str | torch.device = "cpu", method: str | None = None) -> nn.Module:
     """The network of a checkpoint, in eval mode.
 
     Args:
         path: a file of a training run, of `clicklab convert`, or an official release of a known method.
         device: where to put it.
+        method: reads the file as this method's. Only where two share their parameters: VTMR takes FocalClick's files.
 
     Raises:
         FileNotFoundError: no file there.
         ValueError: not a checkpoint, unsafe, of no known method, or with keys that do not fit; the message says which.
     """
-    return read_network(path)[1].to(device).eval()
+    return read_network(path, method)[1].to(device).eval()
 
 
 def convert(official: str | Path, out: str | Path) -> None:
@@ -49,22 +50,23 @@ def convert(official: str | Path, out: str | Path) -> None:
     )
 
 
-def read_network(path: str | Path) -> tuple[str, nn.Module]:
+def read_network(path: str | Path, method: str | None = None) -> tuple[str, nn.Module]:
     """Name of the method and network of a checkpoint; raises as `load`."""
     checkpoint = read_foreign(path)
     try:
         if "clicklab_method" in checkpoint:
-            return checkpoint["clicklab_method"], _ours(checkpoint)
-        return _official(checkpoint)
-    except ValueError as error:
+            name = method or checkpoint["clicklab_method"]
+            return name, _ours(checkpoint, name)
+        return _official(checkpoint) if method is None else (method, method_package(method).from_official(checkpoint))
+    except (ValueError, TypeError) as error:  # TypeError: the settings of another method
         raise ValueError(f"{path}: {error}") from error
 
 
-def _ours(checkpoint: dict[str, Any]) -> nn.Module:
+def _ours(checkpoint: dict[str, Any], method: str) -> nn.Module:
     missing = [key for key in ("hyper_parameters", "state_dict") if key not in checkpoint]
     if missing:
         raise ValueError(f"a ClickLab checkpoint with no {' and no '.join(missing)}")
-    network = method_package(checkpoint["clicklab_method"]).build(checkpoint["hyper_parameters"])
+    network = method_package(method).build(checkpoint["hyper_parameters"])
     state = checkpoint["state_dict"]
     fill(network, {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)})
     return network

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
 TRAINING = {
     "fit": "train a method from experiments/*.yaml (LightningCLI)",
@@ -43,8 +47,25 @@ def train(arguments: list[str]) -> int:
 
     # it is meant for callers that give both a command line and args; here they are the same
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+
+    missing: list[str] = []
+
+    class Command(LightningCLI):
+        """Lightning's command; it stops at the first missing dataset, and this one looks for the others."""
+
+        def instantiate_classes(self) -> None:
+            try:
+                super().instantiate_classes()
+            except ValueError:
+                missing.extend(missing_data(getattr(self.config, str(self.subcommand)).data))
+                raise
+
+        def _parse_ckpt_path(self) -> None:
+            """Nothing: the configuration says what the model is. Lightning would put the checkpoint's record over it,
+            which is no configuration but what `clicklab.load` builds the network from."""
+
     try:
-        LightningCLI(
+        Command(
             ClickModule,
             LightningDataModule,
             subclass_mode_model=True,
@@ -56,19 +77,45 @@ def train(arguments: list[str]) -> int:
             args=arguments,
         )
     except ValueError as error:
-        raise first_cause(error) from error
+        raise first_cause(error, missing) from error
     return 0
 
 
-def first_cause(error: BaseException) -> BaseException:
-    """What really happened: the parser wraps an error of a dataset's constructor in pages about the types it tried."""
+def first_cause(error: BaseException, missing: Sequence[str] = ()) -> BaseException:
+    """What really happened: the parser wraps an error of a dataset's constructor in pages about the types it tried.
+
+    Args:
+        error: what the parser raised.
+        missing: what each dataset says that is not there.
+    """
     cause = error
     while cause.__cause__ or cause.__context__:
         cause = cause.__cause__ or cause.__context__ or cause
-    if isinstance(cause, FileNotFoundError):
-        hint = "Set DATA_ROOT to the folder of your datasets; VARIANT=tiny trains on generated shapes and needs none"
+    if isinstance(cause, FileNotFoundError) and str(cause).startswith("no checkpoint"):  # a network to start from
+        hint = "Released files are listed in checkpoints/catalog.yaml; CHECKPOINTS is the folder that holds yours"
         return FileNotFoundError(f"{cause}. {hint}")
+    if isinstance(cause, FileNotFoundError):
+        said = "; also: ".join(missing or [str(cause)])
+        hint = "Set DATA_ROOT to the folder of your datasets; VARIANT=tiny trains on generated shapes and needs none"
+        return FileNotFoundError(f"{said}. {hint}")
     return cause if isinstance(cause, ValueError) else error
+
+
+def missing_data(config: Any) -> list[str]:
+    """What each dataset of a parsed configuration says whose files are missing, in the order of the configuration."""
+    if isinstance(config, list):
+        return list(dict.fromkeys(text for entry in config for text in missing_data(entry)))
+    entries = config if isinstance(config, dict) else getattr(config, "__dict__", {})
+    if "class_path" not in entries:
+        return missing_data(list(entries.values()))
+    kind, arguments = resolve_name(entries["class_path"]), entries.get("init_args") or {}
+    if not hasattr(kind, "scene_name"):  # no dataset, but it may hold some
+        return missing_data(arguments)
+    try:
+        kind(**dict(vars(arguments)))
+    except FileNotFoundError as error:
+        return [str(error)]
+    return []
 
 
 def build_parser(with_data: bool = True) -> argparse.ArgumentParser:
@@ -92,6 +139,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="results.json, table, curve, journal"
     )
+    command.add_argument("--method", help="read the checkpoint as this method's: `vtmr` takes FocalClick's files")
     command.add_argument("--max-clicks", type=int, default=20, help="clicks per object (default %(default)s)")
     command.add_argument("--limit", type=int, help="only the first objects of each dataset")
     command.add_argument("--batch-size", type=int, default=8, help="objects in lockstep (default %(default)s)")
@@ -100,13 +148,23 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--target-iou", type=float, help="stop an object at this IoU (default: highest threshold); 1.01: never"
     )
     command.add_argument(
-        "--mask-threshold", type=float, default=0.49, help="probability of the mask (default %(default)s)"
+        "--mask-threshold", type=float, help="probability of the mask (default: what the network asks for, mostly 0.49)"
     )
     command.add_argument(
         "--zoom-size", type=int, nargs="+", metavar="PIXELS", help="one: longer side, two: height width"
     )
     command.add_argument("--no-flip", action="store_true", help="do not average with the mirrored view")
     command.add_argument("--boundary-iou", action="store_true", help="measure BIoU@k as well")
+    starts = command.add_mutually_exclusive_group()
+    starts.add_argument(
+        "--initial-masks",
+        nargs="?",
+        const="sp",
+        choices=["sp", "stm"],
+        help="start from the masks that the dataset brings (DAVIS585: sp or stm; default sp); without it: from nothing",
+    )
+    starts.add_argument("--perturb-iou", type=float, metavar="IOU", help="start from the target spoilt to this IoU")
+    command.add_argument("--repeats", type=int, default=10, help="with --perturb-iou: runs per object (%(default)s)")
     command.add_argument(
         "--preset", choices=["official", "clean"], default="official", help="keep or drop official quirks"
     )
@@ -115,6 +173,15 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         choices=["both", "automatic", "oracle"],
         default="both",
         help="of several candidates take the best by score, or by the ground truth (default: both)",
+    )
+    cascade = command.add_mutually_exclusive_group()
+    cascade.add_argument("--cfr", type=int, default=0, metavar="N", help="refine the answer to a click N times (CFR-N)")
+    cascade.add_argument(
+        "--a-cfr", type=int, metavar="N", help="at most N times, as long as the mask changes (A-CFR-N)"
+    )
+    command.add_argument("--cfr-pixels", type=int, default=20, help="A-CFR: what is no change (default %(default)s)")
+    command.add_argument(
+        "--cfr-clicks", choices=["first", "all"], help="clicks that are refined (default: official first, clean all)"
     )
     command.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     command.set_defaults(run=run_evaluate)
@@ -126,15 +193,23 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from clicklab.checkpoint import load
     from clicklab.evaluation.report import table
 
-    data = dict(name_and_folder(item) for item in options.data)
+    data: dict[str, Any] = dict(name_and_folder(item) for item in options.data)
     device = find_device(options.device)
     protocol = {"max_clicks": options.max_clicks, "thresholds": tuple(options.thresholds), "preset": options.preset}
-    protocol |= {"mask_threshold": options.mask_threshold, "flip": not options.no_flip}
+    protocol |= {"mask_threshold": options.mask_threshold, "flip": False if options.no_flip else None}
     protocol |= {"boundary_iou": options.boundary_iou, "target_iou": options.target_iou, "choice": options.choice}
+    protocol |= {"cascade": options.a_cfr or options.cfr, "cascade_adaptive": options.a_cfr is not None}
+    protocol |= {"cascade_pixels": options.cfr_pixels}
+    protocol |= {"perturb_iou": options.perturb_iou, "repeats": options.repeats}
+    if options.initial_masks:
+        protocol["initial_masks"] = True
+        data = {name: with_initial_masks(name, folder, options.initial_masks) for name, folder in data.items()}
+    if options.cfr_clicks:
+        protocol["cascade_once"] = options.cfr_clicks == "first"
     if options.zoom_size:
         protocol["zoom_size"] = options.zoom_size[0] if len(options.zoom_size) == 1 else tuple(options.zoom_size)
     results = evaluate(
-        load(options.checkpoint, device=device),
+        load(options.checkpoint, device, options.method),
         data,
         output=options.output,
         limit=options.limit,
@@ -146,6 +221,17 @@ def run_evaluate(options: argparse.Namespace) -> int:
     print(table(results))
     print(f"written: {options.output}/results.json")
     return 0
+
+
+def with_initial_masks(name: str, folder: str, kind: str) -> Any:
+    """A dataset with the masks that it brings to start from. Raises ValueError for one that brings none."""
+    from data_modules.datasets import dataset_class, open_dataset
+
+    if "initial" not in inspect.signature(dataset_class(name)).parameters:
+        raise ValueError(
+            f"--initial-masks: {name} brings no masks to start from; leave it out, or make some with --perturb-iou 0.8"
+        )
+    return open_dataset(name, folder, initial=kind)
 
 
 def find_device(name: str) -> str:
@@ -217,7 +303,7 @@ def add_demo(commands: argparse._SubParsersAction) -> None:
     """`demo`: what `make demo` runs."""
     command = commands.add_parser("demo", help="train a small network on generated shapes, measure and draw it")
     command.add_argument("--output", type=Path, default=Path("runs/demo"), metavar="DIR")
-    command.add_argument("--steps", type=int, default=1000, help="training steps (default %(default)s)")
+    command.add_argument("--steps", type=int, default=850, help="training steps (default %(default)s)")
     command.set_defaults(run=run_demo)
 
 

@@ -104,6 +104,32 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     network.load_state_dict(OrderedDict(weights))
 
 
+def count_layers(weights: Mapping[str, Tensor], prefix: str) -> int:
+    """Number of the layers whose keys begin with `prefix`."""
+    return 1 + max(int(key.removeprefix(prefix).split(".")[0]) for key in weights if key.startswith(prefix))
+
+
+def recorded_settings(checkpoint: Mapping[str, Any], method: str, released: Mapping[str, Any]) -> dict[str, Any]:
+    """The constructor arguments of the official model that the file records; {} where it records none.
+
+    Args:
+        checkpoint: the official file.
+        method: printed name.
+        released: settings that every released model has; with others the network would be another one.
+
+    Raises:
+        ValueError: another value of `released` is recorded.
+    """
+    params = (checkpoint.get("config") or {}).get("params") or {}
+    settings = {name: entry["value"] for name, entry in params.items()}
+    for name, value in released.items():
+        if settings.get(name, value) != value:
+            raise ValueError(
+                f"made with {name}={settings[name]}, which no released {method} has and ClickLab cannot run"
+            )
+    return settings
+
+
 def _some(keys: Sequence[str], limit: int = 20) -> str:
     more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
     return ", ".join(keys[:limit]) + more

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from clicklab.clicks.maps import disk_maps, sine_encoding, sine_grid
+from clicklab.clicks.maps import decay_maps, disk_maps, sine_encoding, sine_grid
 from clicklab.records import Clicks
 
 
@@ -83,3 +83,28 @@ def test_sine_grid_is_the_code_of_every_pixel():
 def test_sine_code_wants_multiples_of_four():
     with pytest.raises(ValueError, match="multiple of 4"):
         sine_grid((4, 4), 6)
+
+
+def test_decay_maps_equal_the_formula():
+    """Formula 5 of DISNet click by click and cell by cell; the largest of all clicks of a sign."""
+    draw = torch.Generator().manual_seed(3)
+    yx = torch.rand(3, 4, 2, generator=draw) * torch.tensor([48.0, 64.0])
+    label = torch.tensor([[1, 0, 1, -1], [1, 1, -1, -1], [-1, -1, -1, -1]], dtype=torch.int8)
+    radius = torch.tensor([6.0, 2.5, 2.5, 2.5])
+    maps = decay_maps(Clicks(yx, label), (48, 64), (12, 16), radius)
+    wanted = torch.zeros(3, 2, 12, 16)
+    for b, k in ((b, k) for b in range(3) for k in range(4) if label[b, k] >= 0):
+        for i, j in ((i, j) for i in range(12) for j in range(16)):
+            # the middle of cell i of 4 pixels lies at pixel 4 i + 1.5
+            away = math.hypot(yx[b, k, 0] - (4 * i + 1.5), yx[b, k, 1] - (4 * j + 1.5)) / 4
+            sign = 1 - int(label[b, k])
+            wanted[b, sign, i, j] = max(wanted[b, sign, i, j], 1 - min(radius[k], away) / radius[k])
+    torch.testing.assert_close(maps, wanted)
+
+
+def test_decay_map_by_hand():
+    clicks = Clicks.from_list([[(20, 30, True)]])
+    maps = decay_maps(clicks, (41, 61), (41, 61), torch.tensor([5.0]))
+    torch.testing.assert_close(maps[0, 0, 20, 24:33], torch.tensor([0, 0.0, 0.2, 0.4, 0.6, 0.8, 1, 0.8, 0.6]))
+    assert not maps[0, 1].any()
+    assert not decay_maps(Clicks.empty(2), (8, 8), (4, 4), torch.ones(0)).any()

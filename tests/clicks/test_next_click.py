@@ -14,7 +14,7 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from clicklab.clicks.next_click import robot_click, training_click
+from clicklab.clicks.next_click import ClickLaw, robot_click, training_click
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "clicks_robot.npz"
 CLICKS = 6
@@ -173,6 +173,72 @@ def test_training_click_repeats_with_its_generator():
     assert torch.equal(first, second)
     assert torch.equal(third, training_click(probability, target)[0])
     assert not torch.equal(first, third)
+
+
+def inner_depth(probability: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(H, W) depth of the deeper error, written with scipy."""
+    missed, excess = (
+        distance_transform_edt(np.pad(error, 1))[1:-1, 1:-1].astype(np.float32)
+        for error in ((target > 0.5) & (probability < 0.49), ~(target > 0.5) & (probability > 0.49))
+    )
+    return missed if missed.max() > excess.max() else excess
+
+
+LAWS = {
+    "official": (ClickLaw(), False, lambda depth: depth > depth.max() / 2),
+    "shallower": (ClickLaw(ratio=4), False, lambda depth: depth > depth.max() / 4),
+    "centre": (ClickLaw(centre=1), False, lambda depth: depth == depth.max()),
+    "border": (ClickLaw(border=1), False, lambda depth: (depth > 0) & (depth <= 3)),
+    "narrow border": (ClickLaw(border=1, border_depth=1), False, lambda depth: depth == 1),
+    "first": (ClickLaw(first_ratio=1.7, centre=1), True, lambda depth: depth > depth.max() / np.float32(1.7)),
+    "later": (ClickLaw(first_ratio=1.7), False, lambda depth: depth > depth.max() / 2),
+}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_every_law_clicks_all_of_its_pixels_and_no_other(name):
+    law, first, rule = LAWS[name]
+    for sample in (3, 8, 12):
+        probability, target = (part[sample : sample + 1, :, :16, :16] for part in training_case())
+        expected = rule(inner_depth(probability[0, 0].numpy(), target[0, 0].numpy()))
+        many = [part.expand(4000, -1, -1, -1) for part in (probability, target)]
+        yx, label = training_click(*many, torch.Generator().manual_seed(1), law=law, first=first)
+        hits = np.zeros((16, 16))
+        np.add.at(hits, tuple(yx.long().T.numpy()), 1)
+        assert expected.any() and hits[~expected].sum() == 0
+        each = len(yx) / expected.sum()
+        assert np.abs(hits[expected] - each).max() < 6 * np.sqrt(each) + 1e-9 * each
+        assert label.unique().numel() == 1
+
+
+def test_kinds_of_clicks_come_in_their_shares():
+    target = torch.zeros(1, 1, 31, 31)
+    target[..., 3:28, 3:28] = 1  # greatest depth 13, at (15, 15) alone
+    many = [part.expand(6000, -1, -1, -1) for part in (torch.zeros_like(target), target)]
+    law = ClickLaw(centre=0.2, border=0.5, border_depth=2)
+    yx, label = training_click(*many, torch.Generator().manual_seed(2), law=law)
+    depth = 13 - (yx - 15).abs().amax(dim=1)
+    # the official rule, 0.3 of all, hits the centre once in 13 x 13
+    for share, expected in (((depth == 13), 0.2 + 0.3 / 169), ((depth <= 2), 0.5), ((depth > 6.5), 0.5)):
+        assert abs(share.double().mean().item() - expected) < 5 * np.sqrt(0.25 / 6000)
+    assert (label == 1).all() and depth.min() == 1
+
+
+def test_samples_without_an_error_get_no_click_under_any_law():
+    probability, target = training_case()
+    for law in (ClickLaw(centre=1), ClickLaw(border=1), ClickLaw(centre=0.5, border=0.5)):
+        yx, label = training_click(probability, target, torch.Generator().manual_seed(0), law=law)
+        assert (yx[0].tolist(), int(label[0])) == ([-1.0, -1.0], -1) and (label[1:] >= 0).all()
+
+
+def test_impossible_click_laws():
+    for options, message in (
+        ({"ratio": 1}, "above 1 is wanted"),
+        ({"centre": 0.6, "border": 0.6}, "at most 1 together"),
+        ({"border_depth": 0.5}, "border_depth is 0.5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ClickLaw(**options)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -84,7 +84,9 @@ def test_an_initial_mask_is_where_the_robot_starts():
     item = objects(6)[5]
     given = item.target == 1
     given[:20, :20] = True
-    (result,) = play(Predictor(Analytic(), Protocol(max_clicks=1, zoom_in=SMALL)), [replace(item, initial_mask=given)])
+    item = replace(item, initial_mask=given)
+    protocol = Protocol(max_clicks=1, zoom_in=SMALL, initial_masks=True)
+    (result,) = play(Predictor(Analytic(), protocol), [item])
     y, x, label = result.clicks[0]
     assert label == 0 and y < 20 and x < 20
 

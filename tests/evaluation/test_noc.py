@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 
 import lightning.pytorch as pl
 import pytest
@@ -21,6 +22,7 @@ from clicklab.evaluation.transforms import ZoomIn
 from clicklab.records import SkippedObject
 
 PROTOCOL = Protocol(max_clicks=4, zoom_in=ZoomIn((40, 40)))
+REFINED = replace(PROTOCOL, cascade=2)
 
 
 def made_up(count):
@@ -28,8 +30,18 @@ def made_up(count):
     for index in range(count):
         ious = torch.rand(1 + index % 4, generator=torch.Generator().manual_seed(index)).tolist()
         clicks = [(index, k, k % 2) for k in range(len(ious))]
-        results.append(ObjectResult(index, f"image{index}", 1, clicks, ious, 0.5))
+        changes = [[10 * index + k] * (k % 3) for k in range(len(ious))]
+        results.append(ObjectResult(index, f"image{index}", 1, clicks, ious, 0.5, changes=changes))
     return results
+
+
+def compared(metric):
+    """All values, and some of the rows."""
+    return {
+        name: value.tolist()
+        for name, value in metric.compute().items()
+        if value.ndim == 0 or name in ("index", "changes")
+    }
 
 
 def measure(rank, port, queue):
@@ -37,20 +49,19 @@ def measure(rank, port, queue):
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     answers = []
     for shares in ([made_up(7), made_up(7)[5:] + made_up(9)[7:]], [made_up(9), []]):
-        metric = NoCMetric(PROTOCOL)
+        metric = NoCMetric(REFINED)
         if shares[rank]:
             metric.update(shares[rank])
-        values = metric.compute()
-        answers.append({name: value.tolist() for name, value in values.items() if value.ndim == 0 or name == "index"})
+        answers.append(compared(metric))
     queue.put((rank, answers))
     dist.destroy_process_group()
 
 
 def test_two_processes_equal_one():
-    alone = NoCMetric(PROTOCOL)
+    alone = NoCMetric(REFINED)
     for result in made_up(9):
         alone.update([result])
-    expected = {name: value.tolist() for name, value in alone.compute().items() if value.ndim == 0 or name == "index"}
+    expected = compared(alone)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -62,7 +73,7 @@ def test_two_processes_equal_one():
 
 
 def test_rows_come_back_as_results():
-    metric = NoCMetric(PROTOCOL)
+    metric = NoCMetric(REFINED)
     metric.update(made_up(3))
     metric.update(made_up(5))  # 0..2 twice
     values = metric.compute()

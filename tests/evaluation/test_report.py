@@ -39,7 +39,7 @@ class Drawn:
 def without_time(results):
     rows = json.loads(json.dumps(results))
     for record in rows["datasets"].values():
-        del record["spc"]
+        del record["spc"], record["spc_first"], record["spc_later"]
         for row in record["objects"]:
             del row["seconds"]
     return rows

@@ -1,6 +1,7 @@
-"""Clicks as network input: disk maps and sine codes.
+"""Clicks as network input: disk maps, decay maps and sine codes.
 
-Source: cards/protocol.md (e) "Click encoding" (RITM's DistMaps with disks) and cards/piclick.md section 5 (sine code).
+Source: cards/protocol.md (e) "Click encoding" (RITM's DistMaps with disks), cards/piclick.md section 5 (sine code) and
+DISNet, formula 5 (decay maps).
 """
 
 from __future__ import annotations
@@ -47,6 +48,32 @@ def disk_maps(clicks: Clicks, size: tuple[int, int], radius: float) -> Tensor:
     maps = torch.zeros(cells + 1, device=device)
     maps.scatter_(0, pixel.where(covered, cells).flatten(), 1.0)
     return maps[:cells].view(len(clicks), 2, height, width)
+
+
+def decay_maps(clicks: Clicks, size: tuple[int, int], cells: tuple[int, int], radius: Tensor) -> Tensor:
+    """How near each cell of a feature map is to the clicks: 1 at a click, falling linearly to 0 at its radius.
+
+    Every cell takes the largest value of all clicks of a sign. That is formula 5 of DISNet where all radii are equal,
+    and the only reading that fits when the first click reaches farther (card disnet, A-13).
+
+    Args:
+        clicks: in pixels of the image; distances go from the unrounded click to the middles of the cells.
+        size: (H, W) of the image.
+        cells: (h, w) of the feature map.
+        radius: (N,) of each slot, in cells.
+
+    Returns:
+        (B, 2, h, w) float32 in 0..1: positive, negative; 0 where there is no click of that sign.
+    """
+    scale = clicks.yx.new_tensor(cells) / clicks.yx.new_tensor(size)
+    place = (clicks.yx + 0.5) * scale - 0.5
+    rows, columns = (torch.arange(n, device=place.device, dtype=place.dtype) for n in cells)
+    down, across = (place[..., :1] - rows).square(), (place[..., 1:] - columns).square()
+    distance = (down[..., :, None] + across[..., None, :]).sqrt()
+    near = (1 - distance / radius.to(place)[:, None, None]).clamp_min(0.0)
+    none = near.new_zeros(len(clicks), 1, *cells)  # so that there is a largest value without any slot
+    signs = [near * (clicks.label == sign)[..., None, None] for sign in (1, 0)]
+    return torch.stack([torch.cat([none, one], dim=1).amax(1) for one in signs], dim=1)
 
 
 def sine_encoding(yx: Tensor, size: tuple[int, int], channels: int, temperature: float = 10000.0) -> Tensor:

@@ -5,11 +5,47 @@ Source: cards/protocol.md (c) "Next click" and (e) "get_next_points". Both work 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from clicklab.clicks.distance import distance_to_background
 from clicklab.records import EMPTY, IGNORE
+
+
+@dataclass(frozen=True)
+class ClickLaw:
+    """Where in the deeper error the training annotator clicks; depth is the distance to the error's outline in pixels.
+
+    The defaults are the law of all released codes: every click goes to a pixel deeper than half the greatest depth.
+    iCMFormer's paper "combines the centre point and a random point near the borders" without numbers (its code does
+    not): our reading is `centre` 0.5 and `border` 0.5.
+
+    Attributes:
+        ratio: a click goes to a pixel deeper than the greatest depth divided by this.
+        first_ratio: the same of a dialogue's first click (DISNet, after RITM's `get_point_candidates`: 1.7).
+        centre: share of later clicks that go to the deepest pixel instead.
+        border: share of later clicks that go to a pixel close to the outline instead.
+        border_depth: how deep such a pixel lies at most.
+    """
+
+    ratio: float = 2.0
+    first_ratio: float = 2.0
+    centre: float = 0.0
+    border: float = 0.0
+    border_depth: float = 3.0
+
+    def __post_init__(self) -> None:
+        if min(self.ratio, self.first_ratio) <= 1:
+            raise ValueError(f"clicks.ratio and first_ratio are {self.ratio}, {self.first_ratio}: above 1 is wanted")
+        if min(self.centre, self.border) < 0 or self.centre + self.border > 1:
+            raise ValueError(f"clicks.centre and border are {self.centre}, {self.border}: shares of at most 1 together")
+        if self.border_depth < 1:
+            raise ValueError(f"clicks.border_depth is {self.border_depth}: the outermost pixels have depth 1")
+
+
+OFFICIAL = ClickLaw()
 
 
 def robot_click(pred: Tensor, target: Tensor, clicked: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,9 +70,14 @@ def robot_click(pred: Tensor, target: Tensor, clicked: Tensor) -> tuple[Tensor, 
 
 
 def training_click(
-    probability: Tensor, target: Tensor, generator: torch.Generator | None = None, threshold: float = 0.49
+    probability: Tensor,
+    target: Tensor,
+    generator: torch.Generator | None = None,
+    threshold: float = 0.49,
+    law: ClickLaw = OFFICIAL,
+    first: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """The training annotator: a uniformly random pixel deeper than half the greatest depth of the deeper error.
+    """The training annotator: a uniformly random pixel of those in the deeper error that the law allows.
 
     As in the official `get_next_points`, a probability equal to the threshold is no error and ignored pixels count as
     background. Different from it: depths are exact, the official ones are OpenCV's approximation with a 5 x 5 mask.
@@ -44,8 +85,11 @@ def training_click(
     Args:
         probability: (B, 1, H, W) the mask that the user is shown.
         target: (B, 1, H, W), 1 object, 0 background, -1 ignore.
-        generator: on the device of the masks; None uses torch's global one. One number is drawn per sample.
+        generator: on the device of the masks; None uses torch's global one. One number is drawn per sample, and one
+            more where the law has several kinds of clicks.
         threshold: probability that separates object from background.
+        law: how deep the click lies.
+        first: it is the first click of the dialogues.
 
     Returns:
         yx (B, 2) float32 and label (B,) int8: 1 positive, 0 negative; -1 with yx -1 where there is no error.
@@ -54,7 +98,12 @@ def training_click(
     depth, positive = _deeper_error(wanted & (shown < threshold), ~wanted & (shown > threshold))
     depth = depth.flatten(1)
     deepest = depth.amax(dim=1)
-    rank = (depth > deepest[:, None] / 2).cumsum(dim=1, dtype=torch.int32)
+    allowed = depth > (deepest / (law.first_ratio if first else law.ratio))[:, None]
+    if not first and law.centre + law.border > 0:
+        kind = torch.rand(len(depth), 1, generator=generator, device=depth.device, dtype=torch.float64)
+        allowed = torch.where(kind < law.centre, depth == deepest[:, None], allowed)
+        allowed = torch.where(kind >= 1 - law.border, (depth > 0) & (depth <= law.border_depth), allowed)
+    rank = allowed.cumsum(dim=1, dtype=torch.int32)
     count = rank[:, -1]
     chance = torch.rand(len(count), generator=generator, device=depth.device, dtype=torch.float64)
     chosen = (chance * count).int() + 1

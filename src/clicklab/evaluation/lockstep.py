@@ -31,6 +31,9 @@ class ObjectResult:
         seconds: this object's share of the wall time.
         boundary_ious: BIoU after each click when the protocol asks for it.
         selections: how often another candidate was taken than the network's own choice (`Protocol.choice` oracle).
+        changes: for each click the pixels that each refinement pass changed (`Protocol.cascade`), None without.
+        initial_iou: of the mask before the first click, where the protocol starts from one.
+        first_seconds: the part of `seconds` until the first answer; networks may answer later clicks by less work.
     """
 
     index: int
@@ -41,6 +44,9 @@ class ObjectResult:
     seconds: float
     boundary_ious: list[float] | None = None
     selections: int = 0
+    changes: list[list[int]] | None = None
+    initial_iou: float | None = None
+    first_seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass
@@ -55,7 +61,10 @@ class _Game:
     ious: list[float] = field(default_factory=list)
     boundary_ious: list[float] = field(default_factory=list)
     selections: int = 0
+    changes: list[list[int]] = field(default_factory=list)
     seconds: float = 0.0
+    initial_iou: float | None = None
+    first_seconds: float = 0.0
 
 
 class LockstepPlayer:
@@ -81,6 +90,8 @@ class LockstepPlayer:
         if isinstance(item, SkippedObject):
             return [item]
         reason = unplayable(item)
+        if not reason and self.protocol.starts_from_mask and item.initial_mask is None:
+            reason = "no mask to start from"
         if reason:
             return [SkippedObject(item.name, item.object, item.index, reason)]
         if not self._games:
@@ -101,10 +112,13 @@ class LockstepPlayer:
         session.set_image(item.image)
         target = torch.from_numpy(np.ascontiguousarray(item.target)).to(self.predictor.device)
         pred = torch.zeros(target.shape, dtype=torch.bool, device=target.device)
-        if item.initial_mask is not None:
+        game = _Game(item, session, target, pred, torch.zeros_like(pred))
+        if self.protocol.starts_from_mask and item.initial_mask is not None:
             session.set_mask(item.initial_mask)
-            pred = session.map > self.protocol.mask_threshold
-        return _Game(item, session, target, pred, torch.zeros_like(pred))
+            game.pred = session.map > self.predictor.mask_threshold
+            ((shared, union),) = _overlaps(game.pred[None], target).tolist()
+            game.initial_iou = shared / union
+        return game
 
     @torch.no_grad()
     def _round(self) -> list[ObjectResult]:
@@ -117,13 +131,15 @@ class LockstepPlayer:
         now = time.perf_counter()
         for game in self._games:
             game.seconds += (now - self._clock) / len(self._games)
+            if len(game.ious) == 1:
+                game.first_seconds = game.seconds
         self._clock = now
         finished = [game for game in self._games if self._is_finished(game)]
         self._games = [game for game in self._games if not self._is_finished(game)]
         return [self._result(game) for game in finished]
 
     def _measure(self) -> None:
-        seen = [self._shown(game) > self.protocol.mask_threshold for game in self._games]
+        seen = [self._shown(game) > self.predictor.mask_threshold for game in self._games]
         counts = torch.cat([_overlaps(masks, game.target) for masks, game in zip(seen, self._games, strict=True)])
         ious = iter([shared / union for shared, union in counts.tolist()])
         for masks, game in zip(seen, self._games, strict=True):
@@ -134,6 +150,7 @@ class LockstepPlayer:
                 game.session.turns[-1] = replace(game.session.turn, chosen=best)
             game.pred = masks[best]
             game.ious.append(scored[best])
+            game.changes.append(list(game.session.turn.changes))
             if self.protocol.boundary_iou:
                 game.boundary_ious.append(boundary_iou(game.pred, game.target))
 
@@ -158,6 +175,9 @@ class LockstepPlayer:
             seconds=game.seconds,
             boundary_ious=game.boundary_ious if self.protocol.boundary_iou else None,
             selections=game.selections,
+            changes=game.changes if self.protocol.cascade else None,
+            initial_iou=game.initial_iou,
+            first_seconds=game.first_seconds,
         )
 
 

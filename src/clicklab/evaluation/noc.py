@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,21 @@ from clicklab.evaluation.play import view_scale_of
 from clicklab.evaluation.predictor import Predictor, predictor_for
 from clicklab.evaluation.protocol import ORACLE, Protocol
 from clicklab.evaluation.report import SHOWN_CLICKS, dataset_record, percent, save_results
+from clicklab.evaluation.robustness import runs_of
 from clicklab.records import EMPTY, EvaluationObject, SkippedObject
 
 LATEST = "latest"
+COLUMNS = [
+    "index", "object", "ious", "boundary_ious", "clicks", "seconds", "selections", "changes", "initial_iou",
+    "first_seconds",
+]  # fmt: skip
 
 
 class NoCMetric(Metric):
     """Curves and clicks of all objects of one dataset; rows carry the object's index, so none is counted twice.
 
-    States are lists of tensors (n, ...) concatenated over ranks; curves are filled up with nan, clicks with -1.
+    States are lists of tensors (n, ...) concatenated over ranks; curves and IoUs of masks that were not there at the
+    start are filled up with nan, clicks and changed pixels with -1.
     """
 
     full_state_update = False
@@ -39,11 +46,14 @@ class NoCMetric(Metric):
     clicks: list[Tensor]
     seconds: list[Tensor]
     selections: list[Tensor]
+    changes: list[Tensor]
+    initial_iou: list[Tensor]
+    first_seconds: list[Tensor]
 
     def __init__(self, protocol: Protocol | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.protocol = protocol or Protocol()
-        for name in ("index", "object", "ious", "boundary_ious", "clicks", "seconds", "selections"):
+        for name in COLUMNS:
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, results: Sequence[ObjectResult]) -> None:
@@ -52,10 +62,13 @@ class NoCMetric(Metric):
         ious = np.full((len(results), limit), np.nan, dtype=np.float32)
         boundary = np.full((len(results), limit), np.nan, dtype=np.float32)
         clicks = np.full((len(results), limit, 3), EMPTY, dtype=np.int64)
+        changes = np.full((len(results), limit, max(1, self.protocol.cascade)), EMPTY, dtype=np.int64)
         for row, result in enumerate(results):
             ious[row, : len(result.ious)] = result.ious
             clicks[row, : len(result.clicks)] = result.clicks
             boundary[row, : len(result.boundary_ious or ())] = result.boundary_ious or ()
+            for click, changed in enumerate(result.changes or ()):
+                changes[row, click, : len(changed)] = changed
         self.index.append(self._tensor([result.index for result in results], torch.int64))
         self.object.append(self._tensor([result.object for result in results], torch.int64))
         self.ious.append(torch.from_numpy(ious).to(self.device))
@@ -63,6 +76,10 @@ class NoCMetric(Metric):
         self.clicks.append(torch.from_numpy(clicks).to(self.device))
         self.seconds.append(self._tensor([result.seconds for result in results], torch.float32))
         self.selections.append(self._tensor([result.selections for result in results], torch.int64))
+        self.changes.append(torch.from_numpy(changes).to(self.device))
+        initial = [math.nan if result.initial_iou is None else result.initial_iou for result in results]
+        self.initial_iou.append(self._tensor(initial, torch.float32))
+        self.first_seconds.append(self._tensor([result.first_seconds for result in results], torch.float32))
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Gathers the ranks. A rank without objects takes part with tensors of no rows but the right shape."""
@@ -102,15 +119,29 @@ class NoCMetric(Metric):
 def results_of(rows: Mapping[str, Tensor], names: Mapping[int, str]) -> list[ObjectResult]:
     """The rows of `NoCMetric.compute` as results again; `names` gives the image of each index."""
     indices = rows["index"].reshape(-1).tolist()  # torchmetrics makes numbers of tensors with one element
-    shapes: dict[str, tuple[int, ...]] = {"object": (), "seconds": (), "selections": ()}
-    shapes |= {"ious": (-1,), "boundary_ious": (-1,), "clicks": (-1, 3)}
+    limit = rows["ious"].numel() // max(1, len(indices))
+    numbers = ("object", "seconds", "selections", "initial_iou", "first_seconds")
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(numbers, ())
+    shapes |= {"ious": (limit,), "boundary_ious": (limit,), "clicks": (limit, 3), "changes": (limit, -1)}
     columns = {name: rows[name].reshape(len(indices), *shape).tolist() for name, shape in shapes.items() if indices}
     results = []
     for row, index in enumerate(indices):
         ious, boundary = ([iou for iou in columns[key][row] if iou == iou] for key in ("ious", "boundary_ious"))
         clicks = [(y, x, label) for y, x, label in columns["clicks"][row][: len(ious)]]
+        changes = [[n for n in passes if n != EMPTY] for passes in columns["changes"][row][: len(ious)]]
         number, seconds, selections = (columns[key][row] for key in ("object", "seconds", "selections"))
-        results.append(ObjectResult(index, names[index], number, clicks, ious, seconds, boundary or None, selections))
+        played = (index, names[index], number, clicks, ious, seconds)
+        initial = columns["initial_iou"][row]
+        results.append(
+            ObjectResult(
+                *played,
+                boundary_ious=boundary or None,
+                selections=selections,
+                changes=changes if any(changes) else None,
+                initial_iou=None if math.isnan(initial) else initial,
+                first_seconds=columns["first_seconds"][row],
+            )
+        )
     return results
 
 
@@ -223,7 +254,8 @@ class NoCCallback(pl.Callback):
                 earlier.take(list(earlier.player.drain()))
         for dataset in self._loaders[dataloader_idx]:
             for item in batch:
-                dataset.take(dataset.player.submit(item))
+                for run in runs_of(item, self.protocol.perturb_iou, self.protocol.repeats):
+                    dataset.take(dataset.player.submit(run))
 
     def _finish(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         finished = {name: dataset.finish() for name, dataset in self._datasets.items()}

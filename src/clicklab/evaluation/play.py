@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from typing import Protocol as Interface
 
 import torch
 from torch import nn
@@ -18,17 +17,10 @@ from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
 from clicklab.evaluation.predictor import Predictor, predictor_for
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.report import dataset_record, save_results
+from clicklab.evaluation.robustness import Objects, PerturbedObjects
 from clicklab.records import EvaluationObject, SkippedObject
 
 JOURNAL = "progress.jsonl"
-
-
-class Objects(Interface):
-    """A sequence of evaluation objects; item i carries index i (`data_modules.sample.EvaluationObjects`)."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> EvaluationObject | SkippedObject: ...
 
 
 def play(
@@ -59,7 +51,7 @@ def evaluate_objects(
 
     Args:
         network: keeps the network contract; it is put into eval mode meanwhile.
-        datasets: printed name -> objects; a dataset's `view_scale` is obeyed.
+        datasets: printed name -> objects (`data_modules.sample.EvaluationObjects`); a dataset's `view_scale` is obeyed.
         protocol: the settings; default: the official ones.
         batch_size: objects in lockstep; changes the speed, not the result.
         device: where to run; default: where the network is.
@@ -86,7 +78,8 @@ def evaluate_objects(
         for name, objects in datasets.items():
             for suffix, way in protocol.plays(network).items():
                 predictor = predictor_for(network, way, view_scale_of(objects), device)
-                played, skipped = _play_dataset(predictor, name + suffix, objects, batch_size, journal, progress)
+                runs = objects if way.perturb_iou is None else PerturbedObjects(objects, way.perturb_iou, way.repeats)
+                played, skipped = _play_dataset(predictor, name + suffix, runs, batch_size, journal, progress)
                 results["datasets"][name + suffix] = dataset_record(played, skipped, way, predictor.zoom_in)
     finally:
         network.train(was_training)

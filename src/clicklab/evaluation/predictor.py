@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from clicklab.clicks.geometry import flip_clicks
+from clicklab.evaluation.cascade import refine
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.session import Session, Turn
 from clicklab.evaluation.transforms import Frame, Size, View, average_flip, limit_longest_side
@@ -21,8 +22,9 @@ class Predictor:
     """Answers clicks as the official predictors of RITM and SimpleClick do. It has no memory of its own.
 
     A method that merges views or candidates in its own way overrides `merge`; one that looks elsewhere overrides
-    `look`; one whose zoom-in goes by something else than the probabilities overrides `remember`. A network names its
-    predictor in the class attribute `predictor`, and `predictor_for` finds it.
+    `look`; one whose zoom-in goes by something else than the probabilities overrides `remember`; one with a pipeline of
+    its own overrides `answer_once`. A network names its predictor in the class attribute `predictor`, and
+    `predictor_for` finds it.
 
     Args:
         network: keeps the network contract (`start` and `step`, or only `forward`), in eval mode.
@@ -42,7 +44,7 @@ class Predictor:
     ) -> None:
         weight = next((p for p in network.parameters() if p.is_floating_point()), torch.zeros(()))
         self.network = network
-        self.protocol = protocol or Protocol()
+        self.protocol = (protocol or Protocol()).for_network(network)
         self.device = torch.device(device) if device is not None else weight.device
         self.dtype = weight.dtype
         self.zoom_in = self.protocol.zoom_for(network, view_scale)
@@ -52,11 +54,21 @@ class Predictor:
     @property
     def mask_threshold(self) -> float:
         """A pixel belongs to the mask when its probability is larger."""
-        return self.protocol.mask_threshold
+        threshold = self.protocol.mask_threshold
+        assert threshold is not None  # `for_network` has filled it in
+        return threshold
 
     @torch.no_grad()
     def answer(self, sessions: Sequence[Session]) -> None:
-        """Replaces the last turn of every session by the answered one; the network runs once per view size."""
+        """Replaces the last turn of every session by the answered one, refined as often as the protocol says."""
+        self.answer_once(sessions)
+        refine(sessions, self.answer_once, self.protocol)
+
+    def answer_once(self, sessions: Sequence[Session]) -> None:
+        """One pass for every session: its last turn is replaced; the network runs once per view size.
+
+        May come again with the same clicks (cascade-forward refinement); the turn then holds the earlier pass's map.
+        """
         groups: dict[Size, list[tuple[Session, View]]] = {}
         for session in sessions:
             turn, view = self.look(session)

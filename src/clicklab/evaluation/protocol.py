@@ -14,10 +14,15 @@ from clicklab.evaluation.transforms import Size, ZoomIn
 ORACLE = "-oracle"  # stands behind a dataset's name where the best candidate was picked by the ground truth
 # What official code does that changes numbers and nobody would do on purpose: `official` keeps all, `clean` none.
 QUIRKS = {
-    "stale_region": "RITM, zoom to a longer side: after a zoom an empty mask makes the network see the whole image, "
-    "but its answer is squeezed into the old region",
+    "stale_region": "RITM, zoom to a longer side, and FocalClick: after a zoom an empty mask makes the network see the "
+    "whole image, but its answer is squeezed into the old region",
     "logit_memory": "PiClick: the zoom-in compares its threshold with logits, not probabilities (0.5 is 0.62 of those)",
     "crossed_pairs": "PiClick: candidates of view and mirror are paired by a permutation where its inverse is meant",
+    "cascade_once": "CFR-ICL: only the answer to the first click is refined unless the command says otherwise; in the "
+    "paper all of them are",
+    "focus_on_logits": "FocalClick: the focus crop compares its threshold with logits, not probabilities (0.49: 0.62)",
+    "unchanged_click": "FocalClick: where a click did not change its pixel, the change 'at the click' is all that did "
+    "not change: progressive merge wipes or floods the mask, the focus crop takes in the whole target crop",
     "late_success_fails": "NoF ('>=20@90') counts an object that succeeds exactly at the last click as a failure",
 }
 
@@ -28,14 +33,16 @@ class Protocol:
 
     Attributes:
         preset: `official` keeps the quirks of official code, `clean` drops them; each can be set by itself below.
-        mask_threshold: a pixel belongs to the mask when its probability is larger (strictly).
+        mask_threshold: a pixel belongs to the mask when its probability is larger (strictly). None: what the network
+            asks for by its attribute `mask_threshold`, or else 0.49.
         max_clicks: clicks per object; an object that never reaches a threshold counts with this number.
         min_clicks: no object stops earlier.
         target_iou: an object stops when its IoU reaches this. None: the highest threshold. 1.01: never, all clicks are
             played, which mean-IoU curves need (an object that stops early counts there with its last IoU). Official
             scripts stop RITM and SimpleClick at 0.90; NoC does not depend on it, because the first crossing counts.
         thresholds: IoUs of NoC and NoF.
-        flip: average the logits of the view and its mirror image.
+        flip: average the logits of the view and its mirror image. None: what the network asks for by its attribute
+            `flip`, or else True.
         zoom: False: no zoom-in at all, the network sees the full image.
         zoom_in: replaces the network's own zoom-in rule.
         zoom_size: replaces only its target size (official `fixed<N>` is (N, N)).
@@ -43,13 +50,23 @@ class Protocol:
             not scale a size given by hand, so it has no effect together with `zoom_size`.
         longest_side: a view with a longer side is shrunk to it.
         net_clicks_limit: the network is shown only the first clicks; the zoom-in sees all.
+        cascade: passes of cascade-forward refinement after a click (CFR-n), each from the mask before it; 0: none.
+        cascade_adaptive: A-CFR: an object stops refining when a pass changes at most `cascade_pixels`.
+        cascade_pixels: pixels of the mask in the full image (20 in code and paper).
         boundary_iou: measure BIoU after every click as well.
+        initial_masks: start from the masks that a dataset brings (DAVIS585); an object without one is skipped. False:
+            every dialogue starts from nothing, as in all tables of NoC, whatever the dataset brings.
+        perturb_iou: start from the target, spoilt at random to this IoU (VTMR, Table 3: 0.8); None: do not.
+        repeats: runs of every object under `perturb_iou`, each with another mask; all of them are counted.
         choice: which of several candidates becomes the mask: the one with the best score (`automatic`), or the one with
             the largest IoU with the target (`oracle`), as in PiClick's published tables: the user picks, for free.
             `both` plays every object twice where a network answers several, see `plays`.
         stale_region: see QUIRKS; None: as the preset says.
         logit_memory: see QUIRKS; None: as the preset says.
         crossed_pairs: see QUIRKS; None: as the preset says.
+        cascade_once: see QUIRKS; None: as the preset says. False: every click is refined.
+        focus_on_logits: see QUIRKS; None: as the preset says.
+        unchanged_click: see QUIRKS; None: as the preset says.
         late_success_fails: see QUIRKS; None: as the preset says.
 
     Raises:
@@ -57,23 +74,32 @@ class Protocol:
     """
 
     preset: Literal["official", "clean"] = "official"
-    mask_threshold: float = 0.49
+    mask_threshold: float | None = None
     max_clicks: int = 20
     min_clicks: int = 1
     target_iou: float | None = None
     thresholds: tuple[float, ...] = (0.85, 0.90, 0.95)
-    flip: bool = True
+    flip: bool | None = None
     zoom: bool = True
     zoom_in: ZoomIn | None = None
     zoom_size: int | Size | None = None
     view_scale: float | None = None
     longest_side: int | None = None
     net_clicks_limit: int | None = None
+    cascade: int = 0
+    cascade_adaptive: bool = False
+    cascade_pixels: int = 20
     boundary_iou: bool = False
+    initial_masks: bool = False
+    perturb_iou: float | None = None
+    repeats: int = 10
     choice: Literal["both", "automatic", "oracle"] = "both"
     stale_region: bool | None = None
     logit_memory: bool | None = None
     crossed_pairs: bool | None = None
+    cascade_once: bool | None = None
+    focus_on_logits: bool | None = None
+    unchanged_click: bool | None = None
     late_success_fails: bool | None = None
 
     def __post_init__(self) -> None:
@@ -81,7 +107,7 @@ class Protocol:
         if isinstance(self.zoom_size, list):
             object.__setattr__(self, "zoom_size", tuple(self.zoom_size))
         self._check(self.preset in ("official", "clean"), "preset", "official or clean")
-        self._check(0 < self.mask_threshold < 1, "mask_threshold", "between 0 and 1")
+        self._check(self.mask_threshold is None or 0 < self.mask_threshold < 1, "mask_threshold", "between 0 and 1")
         self._check(self.max_clicks >= 1, "max_clicks", "1 or more")
         self._check(1 <= self.min_clicks <= self.max_clicks, "min_clicks", f"from 1 to max_clicks ({self.max_clicks})")
         self._check(self.choice in ("both", "automatic", "oracle"), "choice", "both, automatic or oracle")
@@ -96,6 +122,18 @@ class Protocol:
         self._check(self.view_scale is None or self.view_scale > 0, "view_scale", "positive")
         self._check(self.longest_side is None or self.longest_side >= 1, "longest_side", "1 or more")
         self._check(self.net_clicks_limit is None or self.net_clicks_limit >= 1, "net_clicks_limit", "1 or more")
+        self._check(self.cascade >= 0, "cascade", "0 (no refinement) or more passes")
+        self._check(
+            self.cascade > 0 or not self.cascade_adaptive,
+            "cascade_adaptive",
+            "false, or cascade=N for at most N passes",
+        )
+        self._check(self.cascade_pixels >= 0, "cascade_pixels", "0 or more")
+        self._check(self.perturb_iou is None or 0 < self.perturb_iou < 1, "perturb_iou", "between 0 and 1")
+        self._check(
+            self.perturb_iou is None or not self.initial_masks, "initial_masks", "false together with perturb_iou"
+        )
+        self._check(self.repeats >= 1, "repeats", "1 or more")
         if self.zoom_size is not None:
             ZoomIn(self.zoom_size)
 
@@ -108,10 +146,25 @@ class Protocol:
         """The IoU at which an object stops."""
         return max(self.thresholds) if self.target_iou is None else self.target_iou
 
+    @property
+    def starts_from_mask(self) -> bool:
+        """Whether objects are played from a mask that is there before the first click."""
+        return self.initial_masks or self.perturb_iou is not None
+
     def quirk(self, name: str) -> bool:
         """Whether a quirk of `QUIRKS` is on."""
         chosen = getattr(self, name)
         return self.preset == "official" if chosen is None else chosen
+
+    def for_network(self, network: nn.Module) -> Protocol:
+        """The same settings, with what they leave to the network filled in."""
+        flip = getattr(network, "flip", True) if self.flip is None else self.flip
+        threshold = getattr(network, "mask_threshold", 0.49) if self.mask_threshold is None else self.mask_threshold
+        return replace(self, flip=flip, mask_threshold=threshold)
+
+    def refines(self, clicks: int) -> bool:
+        """Whether the answer to click number `clicks` (from 1) is refined."""
+        return self.cascade > 0 and (clicks <= 1 or not self.quirk("cascade_once"))
 
     def plays(self, network: nn.Module) -> dict[str, Protocol]:
         """What to add to a dataset's name -> how to play it: once, or automatically and again with `ORACLE`."""
@@ -135,7 +188,8 @@ class Protocol:
 
     def to_dict(self, network: nn.Module | None = None) -> dict[str, Any]:
         """Everything that a result depends on, ready for JSON: settings, resolved quirks, zoom-in used, versions."""
-        settings = asdict(self) | {name: self.quirk(name) for name in QUIRKS} | {"target_iou": self.stop_iou}
+        filled = self if network is None else self.for_network(network)
+        settings = asdict(filled) | {name: self.quirk(name) for name in QUIRKS} | {"target_iou": self.stop_iou}
         if network is not None:
             zoom_in = self.zoom_for(network)
             settings["zoom_in"] = None if zoom_in is None else asdict(zoom_in)

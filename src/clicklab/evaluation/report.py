@@ -19,6 +19,7 @@ from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
 from clicklab.evaluation.metrics import clicks_needed, miou_curve, noc, nof, seconds_per_click
 from clicklab.evaluation.predictor import Predictor, predictor_for
 from clicklab.evaluation.protocol import Protocol, plain
+from clicklab.evaluation.robustness import missed
 from clicklab.evaluation.session import Session
 from clicklab.evaluation.transforms import ZoomIn
 from clicklab.records import POSITIVE, EvaluationObject, SkippedObject
@@ -47,13 +48,21 @@ def dataset_record(
         "zoom_in": None if zoom_in is None else plain(asdict(zoom_in)),
         "noc": {percent(t): noc(curves, t, limit) for t in protocol.thresholds},
         "nof": {percent(t): nof(curves, t, limit, late) for t in protocol.thresholds},
+        "never": {percent(t): nof(curves, t, limit, late_success_fails=False) for t in protocol.thresholds},
         "miou": miou_curve(curves, limit),
         "spc": seconds_per_click(sum(result.seconds for result in ordered), clicks),
+        "spc_first": seconds_per_click(sum(result.first_seconds for result in ordered), len(ordered)),
+        "spc_later": seconds_per_click(sum(r.seconds - r.first_seconds for r in ordered), clicks - len(ordered)),
     }
     if protocol.choice == "oracle":  # how often per object the user has to prefer another candidate (PiClick, Table 5)
         record["selections"] = sum(result.selections for result in ordered) / max(1, len(ordered))
+    if protocol.cascade:  # passes of the network for each click, the first one included
+        passes = sum(1 + len(changed) for result in ordered for changed in result.changes or ())
+        record["passes"] = passes / max(1, clicks)
     if protocol.boundary_iou:
         record["biou"] = miou_curve([result.boundary_ious or [] for result in ordered], limit)
+    if protocol.starts_from_mask:
+        record["starts"] = _starts([result.initial_iou or 0.0 for result in ordered], protocol)
     record["objects"] = [_object_row(result) for result in ordered]
     record["skipped"] = [
         {"name": item.name, "object": item.object, "index": item.index, "reason": item.reason}
@@ -79,6 +88,7 @@ def table(results: Mapping[str, Any]) -> str:
     ]
     text.insert(1, "-" * len(text[0]))
     notes = {name: _settings_line(result["protocol"]) for name, result in named.items()}
+    text += [note for result in named.values() for note in _start_notes(result)]
     if len(set(notes.values())) == 1:
         return "\n".join([*text, next(iter(notes.values()))])
     return "\n".join([*text, *(f"{name}: {note}" for name, note in notes.items())])
@@ -155,7 +165,7 @@ def _draw_object(row: np.ndarray, predictor: Predictor, item: EvaluationObject, 
     """Image, masks and target; the masks come from clicking once more."""
     session = Session(predictor)
     session.set_image(item.image)
-    if item.initial_mask is not None:
+    if predictor.protocol.starts_from_mask and item.initial_mask is not None:
         session.set_mask(item.initial_mask)
     row[0].imshow(item.image)
     row[0].set_title(item.name, fontsize=8)
@@ -191,7 +201,29 @@ def _object_row(result: ObjectResult) -> dict[str, Any]:
     }
     if result.selections:
         row["selections"] = result.selections
+    if result.changes is not None:
+        row["changes"] = result.changes
+    if result.initial_iou is not None:
+        row["initial_iou"] = result.initial_iou
     return row if result.boundary_ious is None else row | {"boundary_ious": result.boundary_ious}
+
+
+def _starts(ious: Sequence[float], protocol: Protocol) -> dict[str, Any]:
+    """How good the masks before the first click were, and how many missed the IoU that was asked for."""
+    record: dict[str, Any] = {"iou": sum(ious) / len(ious) if ious else math.nan}
+    if protocol.perturb_iou is not None:
+        record |= {"wanted": protocol.perturb_iou, "missed": missed(ious, protocol.perturb_iou)}
+    return record
+
+
+def _start_notes(results: Mapping[str, Any]) -> list[str]:
+    """A line for each dataset whose masks could not all be spoilt as wanted (see `clicks.perturb`)."""
+    return [
+        f"{name}: {record['starts']['missed']} of {len(record['objects'])} masks to start from missed "
+        f"IoU {record['starts']['wanted']:g} (initial_iou in results.json); they are counted"
+        for name, record in results["datasets"].items()
+        if record.get("starts", {}).get("missed")
+    ]
 
 
 def _without_nan(value: Any) -> Any:
@@ -206,6 +238,8 @@ def _without_nan(value: Any) -> Any:
 def _columns(record: Mapping[str, Any]) -> dict[str, str]:
     """Heading -> text of one table row."""
     columns = {"objects": str(len(record["objects"]))}
+    if "starts" in record:
+        columns["IoU@0"] = f"{record['starts']['iou']:.3f}"
     columns |= {f"NoC@{key}": f"{value:.2f}" for key, value in record["noc"].items()}
     columns |= {f"NoF@{key}": str(value) for key, value in record["nof"].items()}
     shown = [k for k in SHOWN_CLICKS if k <= len(record["miou"])]
@@ -213,8 +247,11 @@ def _columns(record: Mapping[str, Any]) -> dict[str, str]:
     if "biou" in record:
         columns |= {f"BIoU@{k}": f"{record['biou'][k - 1]:.3f}" for k in shown}
     columns["SPC"] = f"{record['spc']:.3f}"
+    columns |= {"SPC@1": f"{record['spc_first']:.3f}", "SPC@2+": f"{record['spc_later']:.3f}"}
     if "selections" in record:
         columns["picks"] = f"{record['selections']:.2f}"
+    if "passes" in record:
+        columns["passes"] = f"{record['passes']:.2f}"
     if record["skipped"]:
         columns["skipped"] = str(len(record["skipped"]))
     return columns
@@ -231,4 +268,16 @@ def _settings_line(protocol: Mapping[str, Any]) -> str:
         "flip" if protocol["flip"] else "no flip",
         "whole image" if zoom is None else f"zoom to {zoom['target_size']} after {max(0, zoom['skip_clicks'])} clicks",
     ]
+    if protocol["initial_masks"]:
+        parts.append("from the masks of the dataset")
+    if protocol["perturb_iou"] is not None:
+        parts.append(f"from {protocol['repeats']} masks of IoU {protocol['perturb_iou']:g} for every object")
+    if protocol["cascade"]:
+        parts.append(_cascade_note(protocol))
     return "; ".join(parts)
+
+
+def _cascade_note(protocol: Mapping[str, Any]) -> str:
+    name = f"{'A-' if protocol['cascade_adaptive'] else ''}CFR-{protocol['cascade']}"
+    stop = f" until {protocol['cascade_pixels']} pixels or fewer change" if protocol["cascade_adaptive"] else ""
+    return f"{name} after {'the first click' if protocol['cascade_once'] else 'every click'}{stop}"

@@ -28,6 +28,8 @@ class Turn:
         region: what the zoom-in keeps looking at.
         view: what the network saw last.
         state: the network's state for that view.
+        memory: what else a predictor of a method's own has to remember.
+        changes: pixels of the mask that each refinement pass after the last click has changed (`Protocol.cascade`).
     """
 
     clicks: tuple[Click, ...] = ()
@@ -38,6 +40,8 @@ class Turn:
     region: Box | None = None
     view: View | None = None
     state: Any = None
+    memory: Any = None
+    changes: tuple[int, ...] = ()
 
 
 class Answerer(Protocol):
@@ -115,7 +119,7 @@ class Session:
                 f"y must be in 0..{height - 1} and x in 0..{width - 1}"
             )
         click = (y, x, POSITIVE if positive else NEGATIVE)
-        self._push(replace(self.turn, clicks=(*self.turn.clicks, click)))
+        self._push(replace(self.turn, clicks=(*self.turn.clicks, click), changes=()))
 
     def set_mask(self, mask: np.ndarray) -> None:
         """Starts anew from an existing mask that the next clicks correct; `undo` takes it back.

@@ -10,6 +10,7 @@ from torch import Tensor
 _EPSILON = 1e-12
 
 
+@torch.no_grad()
 def mask_cost(
     logits: Tensor,
     targets: Tensor,
@@ -19,7 +20,7 @@ def mask_cost(
     alpha: float = 0.25,
     dice_epsilon: float = 1.0,
 ) -> Tensor:
-    """What it costs to let mask q answer for target n; lower is better.
+    """What it costs to let mask q answer for target n; lower is better. No gradient flows through it.
 
     Source: card piclick, sections 8.5 and 9.3 (MaskFormer's cost: focal term averaged over pixels, dice).
 
@@ -34,18 +35,20 @@ def mask_cost(
     Returns:
         (B, Q, N) float32.
     """
-    probability, wanted = logits.float().sigmoid().flatten(2), targets.flatten(2).float()
-    inside = -alpha * (1 - probability).square() * (probability + _EPSILON).log()
-    outside = -(1 - alpha) * probability.square() * (1 - probability + _EPSILON).log()
-    if counted is not None:
-        seen = counted.flatten(2).float()
-        probability, inside, outside, wanted = probability * seen, inside * seen, outside * seen, wanted * seen
-    wanted = wanted.transpose(1, 2)
-    # one product instead of two: sum of `inside` on the target and of `outside` off it
-    focal = (torch.bmm(inside - outside, wanted) + outside.sum(2, keepdim=True)) / probability.shape[2]
-    size = probability.sum(2)[:, :, None] + wanted.sum(1)[:, None]
-    dice = 1 - (2 * torch.bmm(probability, wanted) + dice_epsilon) / (size + dice_epsilon)
-    return focal_weight * focal + dice_weight * dice
+    wanted = targets.flatten(2).float()
+    seen = torch.ones_like(wanted[:, :1]) if counted is None else counted.flatten(2).float()
+    # in place and as matrix products: at full size every further pass over the logits is felt
+    wanted = torch.cat([wanted * seen, seen], dim=1).transpose(1, 2)
+    probability = logits.float().sigmoid().flatten(2)
+    missing = 1 - probability
+    inside = missing.square().mul_((probability + _EPSILON).log_()).mul_(-alpha)
+    outside = probability.square().mul_(missing.add_(_EPSILON).log_()).mul_(alpha - 1)
+    with torch.autocast(logits.device.type, enabled=False):
+        shown = torch.bmm(probability, wanted)
+        focal = torch.bmm(inside.sub_(outside), wanted[..., :-1]) + torch.bmm(outside, wanted[..., -1:])
+    size = shown[..., -1:] + wanted[..., :-1].sum(1)[:, None]
+    dice = 1 - (2 * shown[..., :-1] + dice_epsilon) / (size + dice_epsilon)
+    return focal_weight * focal / probability.shape[2] + dice_weight * dice
 
 
 def assign(cost: Tensor, valid: Tensor) -> Tensor:
@@ -84,8 +87,8 @@ def hard_iou(logits: Tensor, target: Tensor, counted: Tensor | None = None) -> T
         (B, Q) float32, 0 where both are empty.
     """
     with torch.no_grad():
-        seen = logits.float().sigmoid() > 0.5
-        if counted is not None:
-            seen, target = seen & counted, target & counted
-        shared = (seen & target).sum((2, 3)).float()
-        return shared / ((seen | target).sum((2, 3)).float() + 1e-6)
+        known = torch.ones_like(target) if counted is None else counted
+        wanted = torch.cat([target & known, known], dim=1).flatten(2).float().transpose(1, 2)
+        with torch.autocast(logits.device.type, enabled=False):  # it would round the counts
+            shared, size = torch.bmm((logits > 0).flatten(2).float(), wanted).unbind(2)  # 0 is a probability of 0.5
+        return shared / (size + wanted[..., :1].sum(1) - shared + 1e-6)

@@ -22,6 +22,12 @@ def normalized_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.5, ga
     Returns:
         (B,) mean over the counted pixels; 0 for a sample without any.
     """
+    loss, counted = focal_map(logits, target, alpha, gamma)
+    return loss.flatten(1).sum(1) / (counted.flatten(1).sum(1) + _EPSILON)
+
+
+def focal_map(logits: Tensor, target: Tensor, alpha: float, gamma: float) -> tuple[Tensor, Tensor]:
+    """The loss of every pixel, (B, K, H, W), 0 where ignored, and which pixels count. Arguments as above."""
     counted = target != IGNORE
     probability = logits.float().sigmoid()
     balance = torch.where(target > 0.5, alpha, 1.0 - alpha) * counted
@@ -29,5 +35,4 @@ def normalized_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.5, ga
     focus = (1.0 - truth) ** gamma
     # The normalising factor is a constant to the gradient, as in the official code.
     scale = counted.sum(dim=(-2, -1), keepdim=True) / (focus.detach().sum(dim=(-2, -1), keepdim=True) + _EPSILON)
-    loss = -balance * focus * scale * (truth + _EPSILON).clamp_max(1.0).log()
-    return loss.flatten(1).sum(1) / (counted.flatten(1).sum(1) + _EPSILON)
+    return -balance * focus * scale * (truth + _EPSILON).clamp_max(1.0).log(), counted

@@ -1,0 +1,38 @@
+"""Cascade-forward refinement: the network answers the same clicks again, each time from the mask it gave before.
+
+Source: CFR-ICL paper, eq. 4 and 5; card protocol, "CFR in evaluation". It works with every method that reads a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from clicklab.evaluation.protocol import Protocol
+from clicklab.evaluation.session import Session
+
+
+def refine(sessions: Sequence[Session], answer_once: Callable[[Sequence[Session]], None], protocol: Protocol) -> None:
+    """Refines answered sessions, those that still need it together; `Turn.changes` notes what each pass changed.
+
+    Args:
+        sessions: with the answer to their last click.
+        answer_once: replaces the last turn of sessions by that of one more pass.
+        protocol: how often, after which clicks, and whether a session stops early (`cascade...`).
+    """
+    refined = [session for session in sessions if protocol.refines(len(session.clicks))]
+    for _ in range(protocol.cascade):
+        if not refined:
+            return
+        before = [session.map > session.predictor.mask_threshold for session in refined]
+        answer_once(refined)
+        after = [session.map > session.predictor.mask_threshold for session in refined]
+        changed = torch.stack([(old != new).sum() for old, new in zip(before, after, strict=True)]).tolist()
+        for session, pixels in zip(refined, changed, strict=True):
+            session.turns[-1] = replace(session.turn, changes=(*session.turn.changes, pixels))
+        if protocol.cascade_adaptive:
+            refined = [
+                session for session, pixels in zip(refined, changed, strict=True) if pixels > protocol.cascade_pixels
+            ]

@@ -1,0 +1,203 @@
+"""FocalClick's two passes for many sessions in one go: coarse mask of the target crop, a closer look at the change.
+
+Source: Chen et al., "FocalClick", CVPR 2022; cards/focalclick.md sections 4 and 5. VTMR adds a pass of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clicklab.clicks.focus import focus_crop, progressive_merge
+from clicklab.clicks.geometry import Box
+from clicklab.evaluation.predictor import Predictor, join_states
+from clicklab.evaluation.protocol import Protocol
+from clicklab.evaluation.session import Session
+from clicklab.evaluation.transforms import Frame, Size, View, ZoomIn, resize
+from clicklab.records import Clicks, Prediction
+
+VIEW = 256  # side of the coarse and of the focus view of all released models
+FOCUS_RATIO = 1.4
+FOCUS_THRESHOLD = 0.49
+LATE = 10  # after so many clicks only the focus crop changes
+
+
+def target_crop(side: int = VIEW) -> ZoomIn:
+    """FocalClick's rule for the coarse view: the whole image at click 1, then the object, found anew at every click."""
+    return ZoomIn(
+        (side, side), skip_clicks=1, expansion_ratio=1.4, min_crop_size=10, recompute_iou=1.01, probability=0.49
+    )
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What a session remembers that corrects a given mask.
+
+    Attributes:
+        clicks: number of clicks answered.
+        probability: (H, W) the network's own answer, before the merge; the next click's previous mask.
+        before: (H, W) bool, the mask before the last click.
+    """
+
+    clicks: int
+    probability: Tensor
+    before: Tensor
+
+
+class FocusPredictor(Predictor):
+    """Answers clicks with a `clicklab.nn.coarse_to_fine.CoarseToFine`.
+
+    A session that starts from a given mask is corrected part by part (progressive merge): its mask is binary, while
+    the network goes on seeing its own probabilities.
+
+    Args:
+        network: `start`, `step` and `refine`, and `image_size`, the side of its views; in eval mode.
+        protocol: the settings. `longest_side` has no meaning, because all views have one size.
+        view_scale: not obeyed: officially the views have one size on all datasets.
+        device: where the sessions live; default: where the network is.
+        context: entered round every call of the network, for example autocast.
+
+    Raises:
+        ValueError: the protocol asks for flip averaging, which two passes have no use for.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        protocol: Protocol | None = None,
+        view_scale: float = 1.0,
+        device: torch.device | str | None = None,
+        context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        del view_scale
+        super().__init__(network, protocol, 1.0, device, context)
+        if self.protocol.flip:
+            raise ValueError("protocol: flip is True, but a network of two passes has no mirrored view: leave it out")
+
+    @property
+    def view_size(self) -> Size:
+        """(h, w) of the coarse and of the focus views."""
+        size = getattr(self.network, "image_size", VIEW) if self.zoom_in is None else self.zoom_in.target_size
+        return (size, size) if isinstance(size, int) else size
+
+    def answer_once(self, sessions: Sequence[Session]) -> None:
+        """As `Predictor.answer_once`: one forward of the segmentor and one of the refiner for all sessions."""
+        views = [self._turned_to(session) for session in sessions]
+        for session, probability in zip(sessions, self.masks(sessions, views), strict=True):
+            self._settle(session, probability)
+
+    def masks(self, sessions: Sequence[Session], views: Sequence[View]) -> list[Tensor]:
+        """(H, W) probability of every session after both passes, before any merge with a given mask.
+
+        Args:
+            sessions: with their clicks; `previous` gives the mask that the network is shown.
+            views: what the segmentor sees; `target_box` tells which part of the image the answer belongs to.
+        """
+        coarse = self._coarse(sessions, views)
+        in_image = [view.back(mask)[0] for view, mask in zip(views, coarse.logits.float().sigmoid(), strict=True)]
+        boxes = [self._focus(*triple) for triple in zip(sessions, views, in_image, strict=True)]
+        refined = self._refined(sessions, views, boxes, coarse)
+        answers = []
+        for session, mask, box, logits in zip(sessions, in_image, boxes, refined, strict=True):
+            background = self.previous(session) if len(session.clicks) > LATE else mask
+            answer = background.clone()
+            answer[box.window] = resize(logits, box.size)[0].sigmoid()
+            answers.append(answer)
+        return answers
+
+    def previous(self, session: Session) -> Tensor:
+        """(H, W) probability of the mask that the network is shown with the new click."""
+        memory = session.turn.memory
+        return memory.probability if isinstance(memory, Correction) else session.map
+
+    def _turned_to(self, session: Session) -> View:
+        """The view of the target crop, noted in the session's turn; the state is dropped when the view has changed."""
+        turn, size = session.turn, session.size
+        region, frame = turn.region, Frame.whole(size)
+        if self.zoom_in is not None:
+            remembered = None if turn.remembered is None else turn.remembered[turn.chosen]
+            stale = self.protocol.quirk("stale_region")
+            region, frame = self.zoom_in.look(size, turn.clicks, remembered, turn.region, stale)
+        full = Box.full(frame.size)
+        view = View((frame, Frame(frame.size, full, self.view_size, full)))
+        session.turns[-1] = replace(turn, region=region, view=view, state=turn.state if turn.view == view else None)
+        return view
+
+    def _coarse(self, sessions: Sequence[Session], views: Sequence[View]) -> Prediction:
+        """The segmentor's answer for all sessions; their states are kept in their turns."""
+        limit = self.protocol.net_clicks_limit
+        clicks = [view.clicks(exact_clicks(session, limit)) for session, view in zip(sessions, views, strict=True)]
+        previous = self._seen([self.previous(session)[None] for session in sessions], views)
+        states = self._states(sessions, views)
+        with self.context():
+            coarse = self.network.step(join_states(states), Clicks.stack(clicks).to(self.device), previous)  # ty: ignore[not-callable]
+        for session, state in zip(sessions, states, strict=True):
+            session.turns[-1] = replace(session.turn, state=state)
+        return coarse
+
+    def _focus(self, session: Session, view: View, mask: Tensor) -> Box:
+        """The focus crop in the full image, from the coarse probability (H, W)."""
+        seen = mask.logit() if self.protocol.quirk("focus_on_logits") else mask
+        before = self.previous(session) > FOCUS_THRESHOLD
+        everything_else = self.protocol.quirk("unchanged_click")
+        click = session.clicks[-1][:2]
+        return focus_crop(seen > FOCUS_THRESHOLD, before, click, target_box(view), FOCUS_RATIO, everything_else)
+
+    def _refined(
+        self, sessions: Sequence[Session], views: Sequence[View], boxes: Sequence[Box], coarse: Prediction
+    ) -> Tensor:
+        """(B, 1, h, w) refined logits of the focus views."""
+        frames = [Frame(session.size, box, self.view_size, box) for session, box in zip(sessions, boxes, strict=True)]
+        images = [frame.image(session.pixels) for session, frame in zip(sessions, frames, strict=True)]
+        clicks = [frame.clicks(exact_clicks(session)) for session, frame in zip(sessions, frames, strict=True)]
+        places = [inside(target_box(view), box, self.view_size) for view, box in zip(views, boxes, strict=True)]
+        with self.context():
+            return self.network.refine(  # ty: ignore[not-callable]
+                torch.stack(images).to(self.dtype),
+                Clicks.stack(clicks).to(self.device),
+                coarse,
+                torch.tensor(places, device=self.device),
+            ).logits.float()
+
+    def _settle(self, session: Session, probability: Tensor) -> None:
+        """The answered turn: the probability itself, or the given mask with the change at the last click."""
+        turn = session.turn
+        memory = turn.memory
+        given = turn.candidates is not None and turn.remembered is None  # by `Session.set_mask`
+        if given or isinstance(memory, Correction):
+            again = isinstance(memory, Correction) and memory.clicks == len(turn.clicks)  # another pass for this click
+            before = memory.before if again else session.map > self.mask_threshold
+            after = probability > self.mask_threshold
+            memory = Correction(len(turn.clicks), probability, before)
+            everything_else = self.protocol.quirk("unchanged_click")
+            probability = progressive_merge(before, after, turn.clicks[-1][:2], everything_else).float()
+        answer = probability[None]
+        session.turns[-1] = replace(turn, candidates=answer, remembered=answer, memory=memory)
+
+
+def target_box(view: View) -> Box:
+    """The part of the full image that a view's answer is put back to."""
+    return view.frames[0].home
+
+
+def exact_clicks(session: Session, limit: int | None = None) -> Clicks:
+    """The session's first clicks in float64, as officially: after zooming a rim pixel of a disc may depend on it."""
+    clicks = Clicks.from_list([session.clicks[:limit]])
+    return Clicks(clicks.yx.double(), clicks.label)
+
+
+def inside(target: Box, focus: Box, size: Size) -> tuple[float, float, float, float]:
+    """The focus crop in the coarse view of `size` (h, w): x0, y0, x1, y1, ends outside."""
+    y0, y1 = _inside(target.y0, target.size[0], focus.y0, focus.y1 + 1, size[0])
+    x0, x1 = _inside(target.x0, target.size[1], focus.x0, focus.x1 + 1, size[1])
+    return x0, y0, x1, y1
+
+
+def _inside(origin: int, length: int, first: int, end: int, side: int) -> tuple[float, float]:
+    scale = side / length
+    return max((first - origin) * scale, 0.0), min((end - origin) * scale, float(side))

@@ -1,0 +1,115 @@
+"""Close views to learn from: official edge targets, crops against OpenCV, boxes within their law."""
+
+import json
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from blobs import blobs
+
+from clicklab.clicks.focus_views import clicks_in_boxes, cut_out, draw_boxes, edge_target, focus_views, without_specks
+from clicklab.records import Batch, Clicks
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "focalclick.json").read_text())
+
+
+def as_target(*masks):
+    return torch.from_numpy(np.stack(masks)).float()[:, None]
+
+
+def test_official_edge_targets():
+    masks = [blobs(case["seed"], (256, 256)) for case in GOLDEN["edges"]]
+    edges = edge_target(as_target(*masks)).bool().numpy()[:, 0]
+    assert [int(edge.sum()) for edge in edges] == [case["pixels"] for case in GOLDEN["edges"]]
+    assert [zlib.crc32(edge.tobytes()) for edge in edges] == [case["crc32"] for case in GOLDEN["edges"]]
+
+
+def test_views_are_what_opencv_cuts_and_resizes():
+    rng = np.random.default_rng(0)
+    image, mask = rng.random((2, 64, 64, 3), dtype=np.float32), [blobs(seed, (64, 64)) for seed in (1, 2)]
+    boxes = torch.tensor([[5.0, 10.0, 30.0, 64.0], [0.0, 0.0, 64.0, 64.0]])
+    clicks = Clicks.from_list([[(12, 7, 1), (3, 3, 0)], [(40, 41, 1)]])
+    target = as_target(*mask)
+    batch = Batch(torch.from_numpy(image).permute(0, 3, 1, 2), target, clicks, torch.zeros(2, 1, 64, 64))
+    views = focus_views(batch, boxes)
+    for row, (x0, y0, x1, y1) in enumerate(boxes.int().tolist()):
+        wanted = cv2.resize(image[row, y0:y1, x0:x1], (64, 64))
+        np.testing.assert_allclose(views.image[row].permute(1, 2, 0), wanted, atol=2e-5)
+        # as bytes and compared with 128, as officially
+        byte = cv2.resize(mask[row][y0:y1, x0:x1].astype(np.uint8) * 255, (64, 64)) > 128
+        np.testing.assert_array_equal(views.target[row, 0].numpy() == 1, byte)
+        edge = edge_target(target)[row, 0].numpy().astype(np.uint8) * 255
+        np.testing.assert_array_equal(views.edge[row, 0].numpy() == 1, cv2.resize(edge[y0:y1, x0:x1], (64, 64)) > 128)
+    assert torch.equal(views.boxes, boxes)
+    torch.testing.assert_close(views.clicks.yx[0, 0], torch.tensor([2 * 64 / 54, 2 * 64 / 25]))
+    assert views.clicks.yx[1].tolist() == [[40, 41], [-1, -1]]
+
+
+def test_ignored_pixels_stay_ignored():
+    target = as_target(blobs(1, (64, 64)))
+    target[:, :, :, 40:] = -1
+    batch = Batch(torch.zeros(1, 3, 64, 64), target, Clicks.empty(1), torch.zeros(1, 1, 64, 64))
+    views = focus_views(batch, torch.tensor([[32.0, 0.0, 64.0, 64.0]]))
+    assert (views.target[..., 16:] == -1).all()
+    assert (views.target[..., :14] != -1).all()
+
+
+def test_boxes_follow_their_law():
+    rng = np.random.default_rng(0)
+    small = np.zeros((256, 256), bool)
+    small[100:120, 60:110] = True  # 1000 pixels: always seen whole
+    small[5:8, 5:8] = True  # not the largest part
+    for _ in range(100):
+        x0, y0, x1, y1 = draw_boxes(as_target(small), rng)[0].tolist()
+        assert 0 <= x0 < x1 <= 256 and 0 <= y0 < y1 <= 256
+        assert 54 <= x1 - x0 <= 81 and 31 <= y1 - y0 <= 33  # 1.1 to 1.6 times 50; 20 is raised to 32
+        assert abs((x0 + x1) / 2 - 84.5) <= 0.3 * 80 + 1 and abs((y0 + y1) / 2 - 109.5) <= 0.3 * 32 + 1
+
+
+def test_large_objects_are_sometimes_seen_at_their_edge():
+    rng = np.random.default_rng(0)
+    mask = np.zeros((256, 256), bool)
+    mask[40:210, 30:220] = True
+    edge = 0
+    for _ in range(300):
+        x0, y0, x1, y1 = (int(v) for v in draw_boxes(as_target(mask), rng)[0])
+        assert 0 <= x0 < x1 <= 256 and 0 <= y0 < y1 <= 256
+        inner = mask[y0:y1, x0:x1]
+        assert inner.any() and not inner.all()
+        edge += y1 - y0 <= 170 and x1 - x0 <= 170
+    assert 0.3 < edge / 300 < 0.5  # 0.4 officially; crops round the object are larger
+
+
+def test_degenerate_targets_have_boxes_too():
+    rng = np.random.default_rng(0)
+    empty, full, pixel = np.zeros((64, 64), bool), np.ones((64, 64), bool), np.zeros((64, 64), bool)
+    pixel[63, 0] = True
+    for _ in range(30):
+        boxes = draw_boxes(as_target(empty, full, pixel), rng)
+        assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= 64).all()
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+
+
+def test_specks_go_and_lone_small_objects_stay():
+    mask = np.zeros((256, 256), bool)
+    mask[10:60, 10:60] = True
+    mask[100:120, 100:120] = True
+    mask[60:70, 60:70] = True  # touches a corner only
+    lone = np.zeros((256, 256), bool)
+    lone[3:9, 3:9] = True
+    target = as_target(mask, lone, np.zeros((256, 256), bool))
+    target[0, 0, 200:] = -1
+    cleaned = without_specks(target)
+    assert int((cleaned[0] == 1).sum()) == 2500
+    assert (cleaned[0, 0, 200:] == -1).all()
+    assert torch.equal(cleaned[1:], target[1:])
+
+
+def test_a_whole_box_changes_nothing():
+    maps = torch.rand(2, 3, 20, 30)
+    whole = torch.tensor([[0.0, 0.0, 30.0, 20.0]]).repeat(2, 1)
+    torch.testing.assert_close(cut_out(maps, whole), maps, atol=1e-5, rtol=0)
+    clicks = Clicks.from_list([[(3, 4, 1)], [(5, 6, 0)]])
+    assert torch.equal(clicks_in_boxes(clicks, whole, (20, 30)).yx, clicks.yx)

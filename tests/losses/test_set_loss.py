@@ -1,0 +1,59 @@
+"""Set loss against sums written out mask by mask."""
+
+import torch
+
+from clicklab.clicks.object_sets import MaskSets
+from clicklab.losses.mask import dice, sigmoid_focal
+from clicklab.losses.matching import hard_iou
+from clicklab.losses.set_loss import set_terms
+
+
+def quadrants():
+    """Two possible targets of the first sample, one of the second; the last row is ignored."""
+    masks = torch.zeros(2, 2, 16, 16, dtype=torch.bool)
+    masks[0, 0, :8], masks[0, 1, :, :8], masks[1, 0, 8:] = True, True, True
+    target = masks[:, :1].float()
+    target[:, :, -1] = -1
+    return MaskSets(masks, torch.tensor([[True, True], [True, False]])), target
+
+
+def answers(sets, shift):
+    """Masks of four queries in which query (n + shift) % 4 clearly shows target n."""
+    draw = torch.Generator().manual_seed(shift)
+    logits = torch.randn(2, 4, 16, 16, generator=draw) - 3
+    for b, n in ((0, 0), (0, 1), (1, 0)):
+        logits[b, (n + shift) % 4] = torch.where(sets.masks[b, n], 4.0, -4.0)
+    return logits
+
+
+def test_terms_are_sums_over_the_matches():
+    sets, target = quadrants()
+    masks = [answers(sets, shift) for shift in (0, 2)]
+    class_logits = torch.randn(2, 2, 4, 2, generator=torch.Generator().manual_seed(9)) / 10
+    terms = set_terms(masks, class_logits, sets, target, 20.0, 1.0, 0.1, lambda count: count * 2)
+    focal = overlap = confidence = 0.0
+    for p, shift in ((0, 0), (1, 2)):
+        matched = torch.zeros(2, 4, dtype=torch.bool)
+        for b, n in ((0, 0), (0, 1), (1, 0)):
+            query = (n + shift) % 4
+            matched[b, query] = True
+            wanted = sets.masks[b, n].float().masked_fill(target[b, 0] == -1, -1.0)[None, None]
+            focal += sigmoid_focal(masks[p][b, query][None, None], wanted) / 6  # 3 matches, twice that over the ranks
+            overlap += dice(masks[p][b, query][None, None], wanted) / 6
+        log_p = class_logits[p].log_softmax(-1)
+        weight = torch.where(matched, 1.0, 0.1)
+        confidence -= (weight * torch.where(matched, log_p[..., 0], log_p[..., 1])).sum() / weight.sum()
+    torch.testing.assert_close(terms.focal[None], focal)
+    torch.testing.assert_close(terms.dice[None], overlap)
+    torch.testing.assert_close(terms.confidence, confidence)
+    for p in (0, 1):
+        assert torch.equal(terms.iou[p], hard_iou(masks[p], target == 1, target != -1))
+
+
+def test_only_matched_masks_learn():
+    sets, target = quadrants()
+    masks = answers(sets, 1).requires_grad_()
+    terms = set_terms([masks], torch.zeros(1, 2, 4, 2), sets, target, 20.0, 1.0, 0.1)
+    (terms.focal + terms.dice).backward()
+    learns = masks.grad.abs().amax((2, 3)) > 0
+    assert learns.tolist() == [[False, True, True, False], [False, True, False, False]]
