@@ -65,6 +65,20 @@ def _crop(size: tuple[int, int]) -> Transforms:
     return [pad, A.RandomCrop(*size, p=1.0)]
 
 
+def _flip() -> A.BaseCompose:
+    # official Flip() of 0.5.2, gone in 2.x: vertical, horizontal or both with 1/3 each, half of the time
+    both = A.Sequential([A.VerticalFlip(p=1.0), A.HorizontalFlip(p=1.0)], p=1.0)
+    return A.OneOf([A.VerticalFlip(p=1.0), A.HorizontalFlip(p=1.0), both], p=0.5)
+
+
+def _window(size: tuple[int, int], low: float, high: float) -> A.BasicTransform:
+    window = A.RandomResizedCrop(size, ratio=(3 / 4, 4 / 3), p=1.0)
+    # 2.x takes no factor above 1; the official one may be: such a window never fits, which wastes one of the ten tries
+    # after which the middle of the image is taken
+    window.scale = (low, high)
+    return window
+
+
 def _colour() -> Transforms:
     return [
         A.RandomBrightnessContrast(brightness_limit=(-0.25, 0.25), contrast_limit=(-0.15, 0.4), p=0.75),
@@ -121,6 +135,14 @@ def stretched_wide_colour(size: tuple[int, int]) -> Transforms:
     return [*stretched_wide(size), *_colour()]
 
 
+def resized_window(size: tuple[int, int]) -> Transforms:
+    """FocalClick B0-S1 on COCO+LVIS as its script trains it: windows of 3/4 of the image's area or more, flips.
+
+    Sides 3:4 to 4:3, resized to one size; no colours (config `segformerB0_S1_cclvs_oldaug`).
+    """
+    return [_flip(), _window(size, 0.75, 1.25)]
+
+
 def coco_lvis_val(size: tuple[int, int]) -> Transforms:
     """COCO+LVIS validation crops: nothing but padding and a random crop."""
     return _crop(size)
@@ -128,12 +150,9 @@ def coco_lvis_val(size: tuple[int, int]) -> Transforms:
 
 def sbd(size: tuple[int, int]) -> Transforms:
     """SBD training: scale 0.75..1.25, flips, quarter turns, small shifts and rotations, colours."""
-    vertical, horizontal = A.VerticalFlip(p=1.0), A.HorizontalFlip(p=1.0)
-    both = A.Sequential([A.VerticalFlip(p=1.0), A.HorizontalFlip(p=1.0)], p=1.0)
     return [
         _resize(0.75, 1.25),
-        # official Flip() of 0.5.2, gone in 2.x: vertical, horizontal or both with 1/3 each, half of the time
-        A.OneOf([vertical, horizontal, both], p=0.5),
+        _flip(),
         A.RandomRotate90(p=0.5),
         # official ShiftScaleRotate(0.03, 0, 3), deprecated in 2.x; Affine cuts the shift to whole pixels
         A.Affine(
@@ -162,6 +181,7 @@ AUGMENTATIONS: dict[str, Callable[[tuple[int, int]], Transforms]] = {
     "coco_lvis_plain": coco_lvis_plain,
     "coco_lvis_flips": coco_lvis_flips,
     "coco_lvis_val": coco_lvis_val,
+    "resized_window": resized_window,
     "sbd": sbd,
     "sbd_flips": sbd_flips,
     "sbd_val": sbd_val,

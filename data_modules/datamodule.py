@@ -12,13 +12,15 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from clicklab.clicks.next_click import OFFICIAL, ClickLaw
 from clicklab.records import Batch, EvaluationObject, SkippedObject
 from data_modules.augment import augmentation as build_augmentation
+from data_modules.crop import SceneMix, SceneZoom
 from data_modules.sample import EvaluationObjects, SceneDataset
 from data_modules.samplers import EachOnceSampler, TrainingSampler
 from data_modules.simulation import SimulatedUser
 from data_modules.targets import PointLaw, TargetLaw
-from data_modules.training_set import SceneMix, TrainingSamples, TrainingSource, collate
+from data_modules.training_set import TrainingSamples, TrainingSource, collate
 from data_modules.worker_memory import keep_freed_memory
 
 Stage = Literal["val", "test"]
@@ -63,7 +65,9 @@ class InteractiveDataModule(LightningDataModule):
         points: PointLaw = _POINTS,
         max_rounds: int = 3,
         user_threshold: float = 0.49,
+        clicks: ClickLaw = OFFICIAL,
         with_layers: bool = False,
+        zoom: SceneZoom | None = None,
         mix: SceneMix | None = None,
         eval_batch_size: int = 8,
         limit: int | None = None,
@@ -85,8 +89,11 @@ class InteractiveDataModule(LightningDataModule):
             points: where the random first clicks fall.
             max_rounds: most rounds that the simulated user plays before the step that is learnt from.
             user_threshold: probability above which the simulated user sees object (official: 0.49).
-            mix: called with every augmented crop, a function that draws another one, and a numpy generator; returns the
-                crop to train on, for copy-paste of objects between scenes.
+            clicks: where the simulated user clicks.
+            zoom: sees the whole scene in a way that suits its target, such as
+                `data_modules.target_zoom.TargetAwareZoom`; the target is then drawn before the augmentation, not after.
+            mix: makes one crop of two or more after augmentation, such as `data_modules.suem.SUEM` (copy-paste); see
+                `data_modules.crop.SceneMix`.
             with_layers: give batches the layered object ids and tables (`Batch.layers`, `Batch.objects`).
             eval_batch_size: evaluation objects per list.
             limit: only the first objects of every evaluation dataset, for quick looks.
@@ -110,9 +117,9 @@ class InteractiveDataModule(LightningDataModule):
         self.augmentation = build_augmentation(augmentation, self.crop_size)
         self.targets, self.points = targets, points
         self.batch_size, self.epoch_length, self.with_layers = batch_size, epoch_length, with_layers
-        self.mix = mix
+        self.zoom, self.mix = zoom, mix
         self.eval_batch_size, self.limit, self.num_workers, self.seed = eval_batch_size, limit, num_workers, seed
-        self.user = SimulatedUser(max_rounds, user_threshold)
+        self.user = SimulatedUser(max_rounds, user_threshold, clicks)
 
     def setup(self, stage: str) -> None:
         """Checks that `stage` (fit, validate, test) has data, and that the precision leaves clicks as they are."""
@@ -145,6 +152,7 @@ class InteractiveDataModule(LightningDataModule):
             self.run_seed(),
             self.epoch_length,
             self.with_layers,
+            self.zoom,
             self.mix,
         )
         replicas, rank = self._ranks()

@@ -1,4 +1,7 @@
-"""What `clicklab data show NAME=FOLDER --index i` draws: image, layers, object tree, targets, first clicks."""
+"""What `clicklab data show NAME=FOLDER --index i` draws: image, layers, object tree, targets, first clicks.
+
+With `--suem` it is the sheet of `data_modules.show_mix`.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from matplotlib.figure import Figure
 
 from data_modules.datasets import open_dataset
 from data_modules.sample import Scene
+from data_modules.show_mix import show_suem
 from data_modules.targets import PointLaw, TargetLaw, choose_target, sample_points, settle, without_stuff
 
 COLUMNS, TREE_LINES, LAYERS_SHOWN = 4, 34, 6
@@ -135,13 +139,14 @@ def _draw_target(axes: Axes, scene: Scene, number: int) -> None:
 
 
 def add_commands(actions: argparse._SubParsersAction) -> None:
-    """`data show NAME=FOLDER --index i --output FILE`."""
+    """`data show NAME=FOLDER --index i --output FILE [--suem]`."""
     command = actions.add_parser("show", help="a picture of one scene: layers, object tree, targets, first clicks")
     command.add_argument("dataset", metavar="NAME=FOLDER", help="sets that need no folder are given as NAME=")
     command.add_argument("--index", type=int, default=0, help="which scene, from 0 (default %(default)s)")
     command.add_argument("--output", type=Path, default=Path("scene.png"), help="file to write (default %(default)s)")
     command.add_argument("--split", help="split of the set (default: the reader's own)")
     command.add_argument("--targets", type=int, default=4, metavar="N", help="random targets (default %(default)s)")
+    command.add_argument("--suem", action="store_true", help="training crops mixed with other scenes (copy-paste)")
     command.set_defaults(run=_run_show)
 
 
@@ -150,5 +155,6 @@ def _run_show(options: argparse.Namespace) -> int:
     if not (name and separator):
         raise ValueError(f"data show wants NAME=FOLDER, for example GrabCut=/data/GrabCut, got {options.dataset!r}")
     chosen = {} if options.split is None else {"split": options.split}
-    print(f"written: {show(name, folder or None, options.index, options.output, options.targets, **chosen)}")
+    draw = show_suem if options.suem else show
+    print(f"written: {draw(name, folder or None, options.index, options.output, options.targets, **chosen)}")
     return 0

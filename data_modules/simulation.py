@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from clicklab.clicks.next_click import training_click
+from clicklab.clicks.next_click import OFFICIAL, ClickLaw, training_click
 from clicklab.records import Batch, Clicks
 
 
@@ -15,15 +15,15 @@ class SimulatedUser:
     """Plays the annotator for whole batches, on their device.
 
     Source: the official iterative training (cards/protocol.md (e) "Iterative loop"): a click goes to a random pixel
-        deep in the larger
-    error region, and the mask shown becomes the previous mask of the next round.
+        deep in the larger error region, and the mask shown becomes the previous mask of the next round.
     """
 
-    def __init__(self, max_rounds: int = 3, threshold: float = 0.49) -> None:
+    def __init__(self, max_rounds: int = 3, threshold: float = 0.49, clicks: ClickLaw = OFFICIAL) -> None:
         """
         Args:
             max_rounds: `warm_up` plays 0..max_rounds rounds, all equally likely (official: 3).
             threshold: probability above which the user sees object (official: 0.49).
+            clicks: how deep in the error the clicks lie.
 
         Raises:
             ValueError: a negative number of rounds, or a threshold outside of 0..1.
@@ -34,11 +34,12 @@ class SimulatedUser:
             raise ValueError(f"the user's threshold is {threshold}: a probability between 0 and 1 is wanted")
         self.max_rounds = max_rounds
         self.threshold = threshold
+        self.clicks = clicks
 
     def first(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
         """The batch with its clicks replaced by one deep inside the target (no click where the target is empty)."""
         start = batch.replace(clicks=Clicks.empty(len(batch), device=batch.image.device))
-        return self.respond(start, torch.zeros_like(batch.prev_mask), generator)
+        return self._click(start, torch.zeros_like(batch.prev_mask), generator, first=True)
 
     def respond(self, batch: Batch, probability: Tensor, generator: torch.Generator | None = None) -> Batch:
         """One more click per sample, and the mask shown as the previous mask.
@@ -51,9 +52,7 @@ class SimulatedUser:
         Returns:
             A new batch; samples without any error get an empty slot.
         """
-        shown = probability.detach().to(batch.prev_mask.dtype)
-        yx, label = training_click(shown, batch.target, generator, self.threshold)
-        return batch.replace(clicks=batch.clicks.append(yx, label), prev_mask=shown)
+        return self._click(batch, probability.detach().to(batch.prev_mask.dtype), generator, first=False)
 
     @torch.no_grad()
     def warm_up(
@@ -78,3 +77,7 @@ class SimulatedUser:
         for _ in range(rounds):
             batch = self.respond(batch, seen(batch), generator)
         return batch
+
+    def _click(self, batch: Batch, shown: Tensor, generator: torch.Generator | None, first: bool) -> Batch:
+        yx, label = training_click(shown, batch.target, generator, self.threshold, self.clicks, first)
+        return batch.replace(clicks=batch.clicks.append(yx, label), prev_mask=shown)

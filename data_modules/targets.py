@@ -6,13 +6,17 @@ Source: the official MultiPointSampler and DSample (cards/protocol.md (b) and (e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
+import torch
 
+from clicklab.clicks.distance import distance_to_background
 from clicklab.records import IGNORE
+from data_modules.crop import any_layer
 from data_modules.nested_target import nested_target
 from data_modules.sample import SceneObject
 
@@ -63,6 +67,8 @@ class PointLaw:
         expand_ratio: the border zone reaches ceil(expand_ratio * sqrt(area)) pixels around the target.
         erode_prob: chance that positive clicks keep away from an object's outline, by `erode_pixels`.
         erode_pixels: how far (official: 3 erosions with a 3 x 3 square).
+        first_ratio: the first positive click on every chosen object goes to a pixel deeper than the greatest depth of
+            its eroded mask divided by this (FocalClick: 1.7, RITM's `first_click_center`); None: anywhere, as the rest.
         background, other, border: shares of negative clicks anywhere outside, on other objects, close to the target.
     """
 
@@ -71,6 +77,7 @@ class PointLaw:
     expand_ratio: float = 0.1
     erode_prob: float = 0.9
     erode_pixels: int = 3
+    first_ratio: float | None = None
     background: float = 0.1
     other: float = 0.4
     border: float = 0.5
@@ -81,6 +88,8 @@ class PointLaw:
             raise ValueError(f"points.background, other and border are {shares}: shares of 0 or more that add up to 1")
         if self.max_points < 1 or self.erode_pixels < 0 or self.expand_ratio < 0 or self.gamma <= 0:
             raise ValueError(f"impossible point settings: {self}")
+        if self.first_ratio is not None and self.first_ratio <= 1:
+            raise ValueError(f"points.first_ratio is {self.first_ratio}: it has to exceed 1")
         if not 0 <= self.erode_prob <= 1:
             raise ValueError(f"points.erode_prob is {self.erode_prob}: a probability lies in 0..1")
 
@@ -174,38 +183,70 @@ def choose_target(
         objects: what may be chosen.
         stuff_too: whether stuff may be chosen where there are other roots.
     """
-    ignored = _any_layer(layers == IGNORE) if layers.min() < 0 else np.zeros(layers.shape[:2], bool)
-    occupied = _any_layer(layers > 0)
-    if not objects:
-        free = ~occupied & ~ignored
-        return Target(np.where(ignored, IGNORE, 0).astype(np.int8), (), (), free, free)
+    ids = choose_roots(objects, law, rng, stuff_too)
+    if not (ids and law.use_hierarchy):
+        return whole_target(layers, objects, ids)
+    nested = [nested_target(key, layers, objects, rng) for key in ids]
+    return _target(
+        layers,
+        objects,
+        tuple(one.id for one in nested),
+        masks=[one.mask for one in nested],
+        parts=[one.clickable for one in nested],
+        excluded=[place for one in nested for place in one.excluded],
+        whole=all(one.whole for one in nested),
+    )
+
+
+def choose_roots(
+    objects: dict[int, SceneObject], law: TargetLaw, rng: np.random.Generator, stuff_too: bool = True
+) -> tuple[int, ...]:
+    """Ids of one root object, or now and then of several; of none where there is none."""
     roots = [key for key, entry in objects.items() if entry.parent == 0]
     if not stuff_too:
         roots = [key for key in roots if not objects[key].stuff] or roots
+    if not roots:
+        return ()
     count = 1
     if len(roots) > 1 and rng.random() < law.merge_prob:
         count = int(rng.integers(2, min(len(roots), law.max_merged) + 1))
-    ids = tuple(roots[i] for i in rng.choice(len(roots), size=count, replace=False))
-    nested = [nested_target(key, layers, objects, rng) for key in ids] if law.use_hierarchy else []
-    if nested:
-        ids = tuple(one.id for one in nested)
-        parts = tuple(one.clickable & ~ignored for one in nested)
-        mask = np.logical_or.reduce([one.mask for one in nested]) & ~ignored
-    else:
-        parts = tuple((layers[..., objects[key].layer] == key) & ~ignored for key in ids)
-        mask = np.logical_or.reduce(parts)
-    # a place to keep clear of one chosen object may belong to another
-    excluded = tuple(place & ~(mask | ignored) for one in nested for place in one.excluded)
+    return tuple(roots[i] for i in rng.choice(len(roots), size=count, replace=False))
+
+
+def whole_target(layers: np.ndarray, objects: dict[int, SceneObject], ids: tuple[int, ...]) -> Target:
+    """The union of the objects `ids`, with nothing cut out; arguments as in `choose_target`."""
+    masks = [layers[..., objects[key].layer] == key for key in ids]
+    return _target(layers, objects, ids, masks, masks)
+
+
+def _target(
+    layers: np.ndarray,
+    objects: dict[int, SceneObject],
+    ids: tuple[int, ...],
+    masks: Sequence[np.ndarray],
+    parts: Sequence[np.ndarray],
+    excluded: Sequence[np.ndarray] = (),
+    whole: bool = True,
+) -> Target:
+    ignored = any_layer(layers == IGNORE) if layers.min() < 0 else np.zeros(layers.shape[:2], bool)
+    occupied = any_layer(layers > 0)
+    if not ids:
+        free = ~occupied & ~ignored
+        return Target(np.where(ignored, IGNORE, 0).astype(np.int8), (), (), free, free)
+    mask = np.logical_or.reduce(masks) & ~ignored
     background = ~(mask | ignored)
     # official rule: where the target is all there is, "on another object" means anywhere outside
-    others = occupied & background if len(objects) > count else background
-    whole = all(one.whole for one in nested)
-    return Target(np.where(ignored, IGNORE, mask).astype(np.int8), ids, parts, background, others, excluded, whole)
-
-
-def _any_layer(marked: np.ndarray) -> np.ndarray:
-    # over the few layers one by one: numpy is slow at reducing a short last axis
-    return np.logical_or.reduce([marked[..., layer] for layer in range(marked.shape[2])])
+    others = occupied & background if len(objects) > len(ids) else background
+    return Target(
+        np.where(ignored, IGNORE, mask).astype(np.int8),
+        ids,
+        tuple(part & ~ignored for part in parts),
+        background,
+        others,
+        # a place to keep clear of one chosen object may belong to another
+        tuple(place & background for place in excluded),
+        whole,
+    )
 
 
 def sample_points(target: Target, law: PointLaw, rng: np.random.Generator) -> list[Point]:
@@ -218,18 +259,29 @@ def sample_points(target: Target, law: PointLaw, rng: np.random.Generator) -> li
 
 
 def _positive_points(target: Target, law: PointLaw, rng: np.random.Generator) -> list[Point]:
-    places = [np.flatnonzero(_eroded(part, law, rng)) for part in target.parts[: law.max_points]]
-    places = [place for place in places if len(place)]
-    if not places:
+    parts = [_eroded(part, law, rng) for part in target.parts[: law.max_points]]
+    parts = [part for part in parts if part.any()]
+    if not parts:
         return []
+    places = [np.flatnonzero(part) for part in parts]
+    firsts = places if law.first_ratio is None else [_central(part, law.first_ratio) for part in parts]
     if len(places) == 1:
         count = 1 + _draw_count(law.gamma, law.max_points - 1, rng)
-        return _points(places[0][rng.integers(len(places[0]), size=count)], target.mask.shape[1], True)
+        clicks = places[0][rng.integers(len(places[0]), size=count)]
+        if law.first_ratio is not None:
+            clicks[0] = rng.choice(firsts[0])
+        return _points(clicks, target.mask.shape[1], True)
     # a merged target gets one click on each object, then any number anywhere on it, objects being equally likely
-    first = [place[rng.integers(len(place))] for place in places]
+    first = [place[rng.integers(len(place))] for place in firsts]
     count = min(_draw_count(law.gamma, law.max_points, rng), law.max_points - len(first))
     chosen = [places[i] for i in rng.integers(len(places), size=count)]
     return _points(first + [place[rng.integers(len(place))] for place in chosen], target.mask.shape[1], True)
+
+
+def _central(part: np.ndarray, ratio: float) -> np.ndarray:
+    """Flat indices of the pixels of a (H, W) bool mask that are deeper than its greatest depth divided by `ratio`."""
+    depth = distance_to_background(torch.from_numpy(part)[None])[0].numpy()
+    return np.flatnonzero(depth > depth.max() / ratio)
 
 
 def _negative_points(target: Target, law: PointLaw, rng: np.random.Generator) -> list[Point]:

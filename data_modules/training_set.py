@@ -7,7 +7,7 @@ interruptions.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,20 +18,24 @@ from torch.utils.data import Dataset
 
 from clicklab.records import Batch, Clicks, ObjectTable
 from data_modules.augment import Augmentation
+from data_modules.crop import Crop, SceneMix, SceneZoom
 from data_modules.sample import BrokenScene, Scene, SceneObject
 from data_modules.sources import TrainingSource, read_sample_weights
 from data_modules.targets import (
     Point,
     PointLaw,
     TargetLaw,
+    choose_roots,
     choose_target,
     remove_objects,
     sample_points,
     settle,
+    whole_target,
     without_stuff,
 )
 
-DRAWS, CROPS = 1000, 100  # how often a scene is drawn, and a crop of it tried, before giving up
+# how often a scene is drawn, a crop of it tried, and a target of it with a view and a crop, before giving up
+DRAWS, CROPS, VIEWS = 1000, 100, 10
 
 
 @dataclass(frozen=True)
@@ -48,18 +52,6 @@ class TrainingSample:
     points: list[Point]
     layers: np.ndarray | None = None
     objects: ObjectTable | None = None
-
-
-class Crop(NamedTuple):
-    """An augmented scene: image (H, W, 3) uint8, layers (H, W, L) int32, and its object tree."""
-
-    image: np.ndarray
-    layers: np.ndarray
-    objects: dict[int, SceneObject]
-
-
-# (crop, draws another crop, generator) -> the crop to train on; ids, layers and tree have to fit together
-SceneMix = Callable[[Crop, Callable[[], Crop], np.random.Generator], Crop]
 
 
 class TrainingSamples(Dataset[TrainingSample]):
@@ -79,10 +71,11 @@ class TrainingSamples(Dataset[TrainingSample]):
         seed: int,
         epoch_length: int | None = None,
         with_layers: bool = False,
+        zoom: SceneZoom | None = None,
         mix: SceneMix | None = None,
     ) -> None:
-        """As `InteractiveDataModule`; `mix` may paste another crop in before the target is chosen (copy-paste)."""
-        self.mix = mix
+        """As `InteractiveDataModule`."""
+        self.zoom, self.mix = zoom, mix
         self.augmentation, self.targets, self.points = augmentation, targets, points
         self.seed, self.epoch_length, self.with_layers = seed, epoch_length, with_layers
         self.datasets = [source.dataset for source in sources]
@@ -106,6 +99,8 @@ class TrainingSamples(Dataset[TrainingSample]):
             raise ValueError(
                 f"epoch_length is {self.epoch_length}: give a number of samples, 1 or more, or leave it out"
             )
+        if self.targets.use_hierarchy and not (self.zoom is None and self.mix is None):
+            raise ValueError("zoom and mix take whole objects as targets: set targets.use_hierarchy to false")
         for source in sources:
             if not len(source.dataset):
                 raise ValueError(f"training source {source.dataset.name} has no scenes")
@@ -136,7 +131,7 @@ class TrainingSamples(Dataset[TrainingSample]):
         for _ in range(DRAWS):
             try:
                 if place not in self._broken:
-                    sample = self._sample(self.datasets[place[0]][place[1]], rng)
+                    sample = self.sample_of(self.datasets[place[0]][place[1]], rng)
                     if sample is not None:
                         return sample
             except BrokenScene as error:
@@ -156,10 +151,11 @@ class TrainingSamples(Dataset[TrainingSample]):
         source = int(np.searchsorted(self._starts, number, side="right")) - 1
         return source, number - int(self._starts[source])
 
-    def _draw(self, rng: np.random.Generator) -> tuple[int, int]:
+    def _draw(self, rng: np.random.Generator, by_weights: bool = True) -> tuple[int, int]:
+        """(source, scene): the source by its weight, the scene by its sample weight or all of the source alike."""
         source = min(int(np.searchsorted(self._source_cdf, rng.random(), side="right")), len(self.datasets) - 1)
         cdf, count = self._scene_cdf[source], len(self.datasets[source])
-        if cdf is None:
+        if cdf is None or not by_weights:
             return source, int(rng.integers(count))
         return source, min(int(np.searchsorted(cdf, rng.random(), side="right")), count - 1)
 
@@ -168,26 +164,59 @@ class TrainingSamples(Dataset[TrainingSample]):
         dataset = self.datasets[place[0]]
         warnings.warn(f"{dataset.name}: scene {dataset.scene_name(place[1])} is left out: {error}", stacklevel=2)
 
-    def _sample(self, scene: Scene, rng: np.random.Generator) -> TrainingSample | None:
+    def sample_of(self, scene: Scene, rng: np.random.Generator) -> TrainingSample | None:
         """A crop of the scene, or None where no crop with an object was found."""
         stuff_too = bool(rng.random() < self.targets.stuff_prob)
+        crop = self._crop(scene, stuff_too, rng)
+        if crop is None:
+            return None
+        if self.mix is not None:
+            mixed = self.mix(self._with_target(crop, stuff_too, rng), lambda: self._another(rng), rng)
+            crop = _Settled.of(mixed)
+        return self._finish(crop, stuff_too, rng)
+
+    def _crop(self, scene: Scene, stuff_too: bool, rng: np.random.Generator) -> _Settled | None:
+        """An augmented crop that holds an object, or now and then none; None where none was found."""
         usable = scene.objects if stuff_too or self.targets.keep_stuff else without_stuff(scene.objects)
+        whole = Crop(scene.image, scene.layers, usable)
+        if self.zoom is not None:
+            return self._zoomed(self.zoom, _Settled.of(whole), stuff_too, rng)
         for _ in range(CROPS if usable else 1):
-            image, layers = self.augmentation(scene.image, scene.layers, rng)
-            crop = Crop(image, layers, usable)
-            if self.mix is not None:
-                crop = self.mix(crop, lambda: self._another(rng), rng)
-            image = crop.image
-            layers, objects, areas = settle(crop.layers, crop.objects)
+            crop = self._augmented(whole, rng)
             # both numbers are drawn in any case, as officially
-            if (rng.random() < self.targets.keep_background_prob) or objects:
-                return self._finish(image, layers, objects, areas, stuff_too, rng)
+            if (rng.random() < self.targets.keep_background_prob) or crop.objects:
+                return crop
         return None
 
+    def _zoomed(self, zoom: SceneZoom, whole: _Settled, stuff_too: bool, rng: np.random.Generator) -> _Settled | None:
+        """A crop whose target was drawn from the whole scene, which was seen accordingly; None as in `_crop`."""
+        for _ in range(VIEWS if whole.objects else 1):
+            target = choose_roots(whole.objects, self.targets, rng, stuff_too)
+            view = zoom(Crop(whole.image, whole.layers, whole.objects, target), rng)
+            crop = self._augmented(view, rng)
+            seen = tuple(key for key in target if crop.areas.get(key, 0) >= max(self.targets.min_object_area, 1))
+            if (rng.random() < self.targets.keep_background_prob) or seen:
+                return crop._replace(target=seen)
+        return None
+
+    def _augmented(self, view: Crop, rng: np.random.Generator) -> _Settled:
+        image, layers = self.augmentation(view.image, view.layers, rng)
+        return _Settled.of(view._replace(image=image, layers=layers))
+
+    def _with_target(self, crop: _Settled, stuff_too: bool, rng: np.random.Generator) -> Crop:
+        """The crop with its target, drawn now unless that was done before."""
+        ids = crop.target
+        if ids is None:
+            ids = choose_roots(self._large_enough(crop), self.targets, rng, stuff_too)
+        return Crop(crop.image, crop.layers, crop.objects, ids)
+
     def _another(self, rng: np.random.Generator) -> Crop:
-        """An augmented crop of a random scene, for `mix`; one that cannot be read is named and another drawn."""
+        """An augmented crop of a random scene, for `mix`; all scenes of a source are equally likely.
+
+        A scene that cannot be read is named and another one drawn.
+        """
         for _ in range(DRAWS):
-            place = self._draw(rng)
+            place = self._draw(rng, by_weights=False)  # as officially
             if place in self._broken:
                 continue
             try:
@@ -195,27 +224,43 @@ class TrainingSamples(Dataset[TrainingSample]):
             except BrokenScene as error:
                 self._report(place, error)  # here, or the caller would blame its own scene
                 continue
-            image, layers = self.augmentation(scene.image, scene.layers, rng)
-            return Crop(image, layers, scene.objects)
-        raise ValueError(f"{DRAWS} training scenes in a row could not be read")
+            stuff_too = bool(rng.random() < self.targets.stuff_prob)
+            crop = self._crop(scene, stuff_too, rng)
+            if crop is not None:
+                return self._with_target(crop, stuff_too, rng)
+        raise ValueError(f"{DRAWS} training scenes in a row could not be used for a mix")
 
-    def _finish(
-        self,
-        image: np.ndarray,
-        layers: np.ndarray,
-        objects: dict[int, SceneObject],
-        areas: dict[int, int],
-        stuff_too: bool,
-        rng: np.random.Generator,
-    ) -> TrainingSample:
-        # the area limit comes after the retries, as officially: a crop with small objects only is a crop without target
-        objects = remove_objects(objects, {key for key in objects if areas[key] < self.targets.min_object_area})
-        target = choose_target(layers, objects, self.targets, rng, stuff_too)
+    def _finish(self, crop: _Settled, stuff_too: bool, rng: np.random.Generator) -> TrainingSample:
+        objects = self._large_enough(crop)
+        if crop.target is None:
+            target = choose_target(crop.layers, objects, self.targets, rng, stuff_too)
+        else:
+            target = whole_target(crop.layers, objects, tuple(key for key in crop.target if key in objects))
         points = sample_points(target, self.points, rng)
         if not self.with_layers:
-            return TrainingSample(image, target.mask, points)
+            return TrainingSample(crop.image, target.mask, points)
         chosen = target.ids if target.whole else ()
-        return TrainingSample(image, target.mask, points, layers, object_table(objects, areas, chosen))
+        return TrainingSample(crop.image, target.mask, points, crop.layers, object_table(objects, crop.areas, chosen))
+
+    def _large_enough(self, crop: _Settled) -> dict[int, SceneObject]:
+        """The objects that may be targets, and those that are by decision of zoom or mix."""
+        # after the retries, as officially: a crop with small objects only is a crop without target
+        small = {key for key in crop.objects if crop.areas[key] < self.targets.min_object_area}
+        return remove_objects(crop.objects, small.difference(crop.target or ()))
+
+
+class _Settled(NamedTuple):
+    """A crop whose layers and objects agree (`settle`), with the pixels of every object."""
+
+    image: np.ndarray
+    layers: np.ndarray
+    objects: dict[int, SceneObject]
+    areas: dict[int, int]
+    target: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, crop: Crop) -> _Settled:
+        return cls(crop.image, *settle(crop.layers, crop.objects), crop.target)
 
 
 def object_table(objects: dict[int, SceneObject], areas: dict[int, int], chosen: Sequence[int]) -> ObjectTable:

@@ -138,6 +138,38 @@ def test_flips_and_turns_of_sbd_have_the_official_shares():
         assert abs(turned[k] / 1200 - share) < 5 * np.sqrt(share * (1 - share) / 1200), turned
 
 
+def test_resized_windows_follow_the_official_law():
+    # in a square image a window of share s and ratio r fits where |ln r| <= -ln s, which has probability
+    # -ln s / ln(4/3) for s in 0.75..1 and 0 above: all in all `fits`; ten misses give the whole image
+    fits = 2 * (0.25 - 0.75 * np.log(4 / 3)) / np.log(4 / 3)
+    side, count = 120, 1500
+    y, x = np.mgrid[:side, :side]
+    layers = np.stack([y + 1, x + 1], axis=2).astype(np.int32)
+    transform = augmentation("resized_window", (side, side))  # windows are enlarged: every row of them is seen
+    image, windows, flipped = np.zeros((side, side, 3), np.uint8), [], []
+    for seed in range(count):
+        ids = transform(image, layers, np.random.default_rng(seed))[1]
+        corner, end = ids[0, 0], ids[-1, -1]
+        windows.append((*np.minimum(corner, end), *(np.abs(end - corner) + 1)))
+        flipped.append(corner > end)
+    top, left, height, width = np.array(windows).T
+    whole = (height == side) & (width == side)
+    missed = (1 - fits) ** 10
+    assert abs(whole.mean() - missed) < 5 * np.sqrt(missed * (1 - missed) / count) + 0.002  # a few round to the whole
+    share, ratio = (height * width / side**2)[~whole], (width / height)[~whole]
+    assert 0.74 < share.min() < 0.76 and share.max() > 0.95
+    assert 0.74 < ratio.min() < 0.78 and 1.28 < ratio.max() < 1.35
+    edges = np.linspace(0.75, 1, 6)
+    law = edges - edges * np.log(np.maximum(edges, 1e-9))  # the integral of -ln s
+    expected = np.diff(law) / (law[-1] - law[0])
+    assert np.abs(np.histogram(share, edges)[0] / len(share) - expected).max() < 5 * np.sqrt(0.25 / len(share))
+    free = (height < side - 3) & (width < side - 3)
+    places = np.concatenate([(top - 1)[free] / (side - height)[free], (left - 1)[free] / (side - width)[free]])
+    assert places.min() == 0 and places.max() == 1 and abs(places.mean() - 0.5) < 5 * np.sqrt(1 / 12 / len(places))
+    for share in (np.mean(flipped, axis=0)).tolist():  # upside down or mirrored, a third of the time each
+        assert abs(share - 1 / 3) < 5 * np.sqrt(2 / 9 / count)
+
+
 def test_shifts_and_rotations_of_sbd_are_small():
     affine = Augmentation([sbd(CROP)[3]])
     image, layers = np.zeros((101, 201, 3), np.uint8), np.zeros((101, 201, 1), np.int32)

@@ -19,6 +19,7 @@ from clicklab.records import Batch, EvaluationObject, SkippedObject
 from data_modules.datamodule import InteractiveDataModule
 from data_modules.samplers import EachOnceSampler, TrainingSampler
 from data_modules.sources import TrainingSource
+from data_modules.suem import SUEM
 from data_modules.targets import PointLaw
 
 BATCHES = 4  # per epoch in the runs below
@@ -257,6 +258,7 @@ data:
     batch_size: 2
     epoch_length: 8
     augmentation: sbd
+    mix: {class_path: data_modules.suem.SUEM, init_args: {simple_share: [1, 1], keep_others: true}}
     targets: {min_object_area: 80, keep_background_prob: 0.01}
     points: {max_points: 12}
     num_workers: 0
@@ -280,6 +282,7 @@ def test_lightning_cli_builds_it_from_yaml(tmp_path):
     assert isinstance(data, InteractiveDataModule) and isinstance(cli.model, Recorder)
     assert data.points == PointLaw(max_points=12, gamma=0.7) and data.targets.min_object_area == 80
     assert data.crop_size == (40, 40) and [source.weight for source in data.sources or []] == [1.0, 0.5]
+    assert isinstance(data.mix, SUEM) and data.mix.simple_share == (1, 1) and data.mix.keep_others
     assert len(cli.model.seen) == 2 and len(cli.model.evaluated) == 2
 
 

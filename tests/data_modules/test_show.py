@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from tiny_scenes import BOX, DISK, PART, STUFF, draw_scene
 
+from data_modules.datasets import open_dataset
 from data_modules.sample import Scene
 from data_modules.show import add_commands, object_colours, sheet, show, tree_lines
+from data_modules.show_mix import KINDS, mixed_sample
 
 
 def test_a_picture_is_written_and_the_same_every_time(tmp_path):
@@ -38,6 +40,25 @@ def test_children_follow_their_parents_larger_objects_come_first():
     assert [(depth, key) for depth, key, _ in lines] == [(0, DISK), (1, PART), (0, BOX), (0, STUFF)]
     assert lines[-1][2] == "4: 800 px (stuff)"
     assert len(set(object_colours(draw_scene(0)).values())) == 4
+
+
+def test_copy_paste_of_real_scenes(tmp_path, shared_data):
+    parser = argparse.ArgumentParser()
+    add_commands(parser.add_subparsers())
+    output, scenes = tmp_path / "mixed.png", f"BSDS500={shared_data / 'BSDS500'}"
+    options = parser.parse_args(["show", scenes, "--split", "val", "--targets", "1", "--suem", "--output", str(output)])
+    assert options.run(options) == 0 and len(np.unique(cv2.imread(str(output)).reshape(-1, 3), axis=0)) > 1000
+
+
+def test_a_mix_is_shown_on_the_crop_it_changes():
+    dataset = open_dataset("Shapes", None, size=200)
+    source, pasted, blended = (mixed_sample(dataset, dataset[0], KINDS[kind], 0) for kind in list(KINDS)[:3])
+    target = source.target == 1
+    assert target.sum() >= 1000
+    for sample in (pasted, blended):
+        assert np.array_equal(sample.target == 1, target)
+        assert not np.array_equal(sample.image[~target], source.image[~target])
+    assert np.array_equal(pasted.image[target], source.image[target])
 
 
 def test_the_command(tmp_path, capsys):

@@ -14,6 +14,7 @@ from data_modules.sample import SceneObject
 from data_modules.targets import (
     PointLaw,
     TargetLaw,
+    _positive_points,
     choose_target,
     remove_objects,
     sample_points,
@@ -255,3 +256,40 @@ def test_same_generator_same_sample():
 def test_impossible_settings_are_refused(law, values, message):
     with pytest.raises(ValueError, match=message):
         law(**values)
+
+
+def test_the_first_click_on_every_object_is_central_where_asked():
+    layers = np.zeros((60, 90, 1), np.int32)
+    layers[10:41, 5:46] = 1  # 31 x 41: greatest depth 16
+    layers[30:51, 60:81] = 2  # 21 x 21: greatest depth 11
+    objects, rng = {1: SceneObject(0), 2: SceneObject(0)}, np.random.default_rng(0)
+    law = PointLaw(first_ratio=1.7, erode_prob=0.0)
+    seen: dict[int, list[tuple[int, int]]] = {1: [], 2: []}
+    for merge in (0.0, 1.0):
+        for _ in range(400):
+            target = choose_target(layers, objects, TargetLaw(merge_prob=merge), rng)
+            points = [(y, x) for y, x, positive in sample_points(target, law, rng) if positive]
+            for key, point in zip(target.ids, points, strict=False):
+                seen[key].append(point)
+    # deeper than 16 / 1.7 = 9.4 and 11 / 1.7 = 6.5, where the outermost pixels have depth 1
+    for key, (top, bottom, left, right) in {1: (19, 31, 14, 36), 2: (36, 44, 66, 74)}.items():
+        y, x = np.array(seen[key]).T
+        assert (y.min(), y.max(), x.min(), x.max()) == (top, bottom, left, right)
+        assert abs(y.mean() - (top + bottom) / 2) < 5 * np.sqrt((bottom - top + 1) ** 2 / 12 / len(y))
+    with pytest.raises(ValueError, match=r"points\.first_ratio is 1"):
+        PointLaw(first_ratio=1.0)
+
+
+def test_later_clicks_of_a_central_first_one_fall_anywhere_and_are_as_many_as_ever():
+    layers = np.ones((40, 40, 1), np.int32)
+    target = choose_target(layers, {1: SceneObject(0)}, TargetLaw(), np.random.default_rng(0))
+    counts, outside = [], 0
+    for ratio in (None, 1.7):
+        rng = np.random.default_rng(1)
+        drawn = [_positive_points(target, PointLaw(first_ratio=ratio, erode_prob=0.0), rng) for _ in range(3000)]
+        counts.append(np.mean([len(points) for points in drawn]))
+        outside = np.mean([min(y, x, 39 - y, 39 - x) < 11 for points in drawn for y, x, _ in points[1:]])
+    # a geometric number of further clicks, cut at 23
+    further = np.arange(24) @ 0.8 ** np.arange(24) / (0.8 ** np.arange(24)).sum()
+    assert np.abs(np.array(counts) - 1 - further).max() < 5 * 4.2 / np.sqrt(3000)
+    assert abs(outside - (1 - 18**2 / 40**2)) < 0.02
