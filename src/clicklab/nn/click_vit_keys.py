@@ -1,4 +1,4 @@
-"""What official checkpoints of SimpleClick and PiClick share: keys of ViT and pyramid, sizes, recorded settings."""
+"""What official checkpoints of SimpleClick and PiClick share: keys and sizes of ViT and pyramid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clicklab.foreign import KeyTable
+from clicklab.foreign import KeyTable, count_layers
 
 END = r"(weight|bias)"
 VIT_KEYS: KeyTable = [
@@ -65,32 +65,6 @@ def without_class_token(positions: Tensor) -> Tensor:
     """(1, 1 + n * n, D) position embedding of an official file to (1, n, n, D)."""
     side = isqrt(positions.shape[1] - 1)
     return positions[:, 1:].unflatten(1, (side, side))
-
-
-def count_layers(weights: Mapping[str, Tensor], prefix: str) -> int:
-    """Number of the layers whose keys begin with `prefix`."""
-    return 1 + max(int(key.removeprefix(prefix).split(".")[0]) for key in weights if key.startswith(prefix))
-
-
-def recorded_settings(checkpoint: Mapping[str, Any], method: str, released: Mapping[str, Any]) -> dict[str, Any]:
-    """The constructor arguments of the official model that the file records; {} where it records none.
-
-    Args:
-        checkpoint: the official file.
-        method: printed name.
-        released: settings that every released model has; with others the network would be another one.
-
-    Raises:
-        ValueError: another value of `released` is recorded.
-    """
-    params = (checkpoint.get("config") or {}).get("params") or {}
-    settings = {name: entry["value"] for name, entry in params.items()}
-    for name, value in released.items():
-        if settings.get(name, value) != value:
-            raise ValueError(
-                f"made with {name}={settings[name]}, which no released {method} has and ClickLab cannot run"
-            )
-    return settings
 
 
 def _heads(

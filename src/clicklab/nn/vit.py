@@ -8,6 +8,8 @@ Parameter names are those of MAE and timm, so that pre-trained weights need no r
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -168,22 +170,35 @@ class VisionTransformer(nn.Module):
         return self._positions[key]
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Runs the blocks over tokens (B, h, w, D): feature map (B, D, h, w)."""
-        batch, height, width, dim = tokens.shape
-        windows = (self._windows(height), self._windows(width))
-        x = tokens.reshape(batch, height * width, dim)
-        for start in range(0, len(self.blocks), self.group):
-            *windowed, whole = list(self.blocks)[start : start + self.group]
-            x = split_windows(x.view(batch, height, width, dim), windows)
-            for block in windowed:
-                x = self._run(block, x)
-            x = self._run(whole, join_windows(x, windows, (height, width)))
-        return x.transpose(1, 2).reshape(batch, dim, height, width)
+        """Runs all blocks over tokens (B, h, w, D): feature map (B, D, h, w)."""
+        return self.run(self.blocks, tokens).permute(0, 3, 1, 2)
 
-    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+    def run(self, blocks: Iterable[nn.Module], tokens: Tensor, guide: Tensor | None = None) -> Tensor:
+        """Runs some blocks, which see windows only, but for the last of each full group, which sees everything.
+
+        Args:
+            blocks: the first one begins a group; the last group may be broken off.
+            tokens: (B, h, w, D).
+            guide: (B, h, w, D) tokens that every block is given as well, cut into the same windows.
+
+        Returns:
+            (B, h, w, D) tokens.
+        """
+        batch, height, width, dim = tokens.shape
+        tiled, whole = (self._windows(height), self._windows(width)), (1, 1)
+        x, windows = tokens.reshape(batch, height * width, dim), whole
+        for position, block in enumerate(blocks, start=1):
+            wanted = tiled if position % self.group else whole
+            if wanted != windows:
+                x = join_windows(x, windows, (height, width)).view(tokens.shape)
+                x, windows = split_windows(x, wanted), wanted
+            x = self._run(block, x) if guide is None else self._run(block, x, split_windows(guide, windows))
+        return join_windows(x, windows, (height, width)).view(tokens.shape)
+
+    def _run(self, block: nn.Module, *tokens: Tensor) -> Tensor:
         if self.checkpoint_blocks and torch.is_grad_enabled():
-            return checkpoint(block, x, use_reentrant=False)
-        return block(x)
+            return checkpoint(block, *tokens, use_reentrant=False)
+        return block(*tokens)
 
 
 def resample_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from clicklab.losses.nfl import normalized_focal_loss
+from clicklab.losses.click_loss import click_loss
 from clicklab.methods.base import ClickModule
 from clicklab.methods.simpleclick.net import SimpleClickNet
 from clicklab.optim import layer_decay_groups
@@ -48,8 +48,7 @@ class SimpleClick(ClickModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Random clicks, some rounds without gradient, one pass that is learnt from (card protocol, Iterative loop)."""
         batch = self.user.warm_up(batch, self.seen)
-        prediction = self(batch)
-        loss = normalized_focal_loss(prediction.logits.float(), batch.target, alpha=0.5, gamma=2.0).mean()
+        loss = click_loss(self(batch), batch.target)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from clicklab.foreign import KeyTable, fill, rename_keys
+from clicklab.foreign import KeyTable, fill, recorded_settings, rename_keys
 from clicklab.methods.simpleclick.net import VARIANTS, SimpleClickNet
-from clicklab.nn.click_vit_keys import END, VIT_KEYS, infer_vit_arguments, recorded_settings, without_class_token
+from clicklab.nn.click_vit_keys import END, VIT_KEYS, infer_vit_arguments, without_class_token
 
 KEYS: KeyTable = [
     *VIT_KEYS,
@@ -23,7 +23,11 @@ RELEASED = {"use_disks": True, "with_prev_mask": True, "random_split": False, "u
 
 def matches(weights: Mapping[str, Tensor]) -> bool:
     """Whether the keys are those of SimpleClick's `PlainVitModel`."""
-    return "patch_embed_coords.proj.weight" in weights and any(key.startswith("head.convs.") for key in weights)
+    return (
+        "patch_embed_coords.proj.weight" in weights
+        and any(key.startswith("head.convs.") for key in weights)
+        and not any(key.startswith("backbone.blocks2.") for key in weights)  # iCMFormer has these beside the same keys
+    )
 
 
 def build(hyper_parameters: Mapping[str, Any]) -> SimpleClickNet:
