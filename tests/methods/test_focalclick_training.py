@@ -1,0 +1,118 @@
+"""FocalClick's training step: it learns, rates of the parts, randomness, checkpoints that load."""
+
+import types
+
+import numpy as np
+import pytest
+import torch
+
+from clicklab.methods.focalclick import FocalClick
+from clicklab.records import Batch, Clicks
+from data_modules.simulation import SimulatedUser
+
+
+class Trained(FocalClick):
+    """With a user but without a trainer; notes what is logged."""
+
+    user = SimulatedUser()
+
+    def log(self, name, value, **_):
+        self.logged = {**getattr(self, "logged", {}), name: float(value.detach())}
+
+    def log_dict(self, values, **_):
+        for name, value in values.items():
+            self.log(name, value)
+
+
+def batch(count=4, side=64):
+    rng = np.random.default_rng(0)
+    image, target = torch.zeros(count, 3, side, side), torch.zeros(count, 1, side, side)
+    for row in range(count):
+        y, x = rng.integers(4, 24, 2)
+        target[row, :, y : y + 30, x : x + 25] = 1
+        image[row] = 0.2 + 0.6 * target[row] + 0.05 * torch.from_numpy(rng.standard_normal((3, side, side))).float()
+    clicks = Clicks.from_list([[(float(y), float(x), 1)] for _, y, x in _centres(target)])
+    return Batch(image, target, clicks, torch.zeros(count, 1, side, side))
+
+
+def _centres(target):
+    for row, mask in enumerate(target[:, 0]):
+        yield row, *mask.nonzero().float().mean(dim=0).round().tolist()
+
+
+def overlaps(module):
+    """Mean IoU of the coarse and of the refined masks after the first click, each sample being its own close view."""
+    module.eval()
+    given = batch()
+    whole = torch.tensor([[0.0, 0.0, 64.0, 64.0]]).repeat(len(given), 1)
+    with torch.no_grad():
+        coarse = module(given)
+        fine = module.network.refine(given.image, given.clicks, coarse, whole)
+    module.train()
+    wanted = given.target == 1
+    masks = (coarse.logits > 0, fine.logits > 0)
+    return [((m & wanted).sum((1, 2, 3)) / (m | wanted).sum((1, 2, 3))).mean().item() for m in masks]
+
+
+def test_both_passes_learn():
+    torch.manual_seed(0)
+    module = Trained("mini", learning_rate=5e-3, extractor_factor=1.0)
+    optimizer = torch.optim.Adam(module.parameter_groups())
+    for step in range(40):
+        loss = module.training_step(batch(), 0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        parts = [module.logged[f"train/{name}"] for name in ("coarse", "refined", "edge")]
+        assert module.logged["train/loss"] == pytest.approx(sum(parts), rel=1e-5)
+        if step == 0:
+            first = parts
+    assert parts[2] < 0.6 * first[2]  # the two focal losses are normalised: they hardly fall before all is right
+    assert module.network.training  # the rounds without gradient are played in eval mode
+    coarse, fine = overlaps(module)
+    assert coarse > 0.85 and fine > 0.85
+
+
+def test_steps_repeat_by_their_seed():
+    module = Trained("mini")
+    module.eval()  # no dropout; crops and rounds stay random
+    losses = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        losses.append(module.training_step(batch(), 0).item())
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.parametrize(("variant", "inside", "count"), [("b0", "segmentor.clicks.", 180), ("hrnet18s", ".ocr.", 453)])
+def test_learning_rates_of_the_parts(variant, inside, count):
+    """b0: 180 of 236 tensors learn at the other rate (card focalclick, section 7)."""
+    with torch.device("meta"):
+        module = FocalClick(variant, learning_rate=1e-3, extractor_factor=0.1)
+    groups = {group["lr"]: {id(p) for p in group["params"]} for group in module.parameter_groups()}
+    assert sorted(groups) == pytest.approx([1e-4, 1e-3])
+    slow, fast = groups[min(groups)], groups[max(groups)]
+    named = dict(module.network.named_parameters())
+    assert len(slow) == count and len(slow) + len(fast) == len(named)
+    for name, parameter in named.items():
+        assert (id(parameter) in fast) == (not (name.startswith("segmentor.backbone.") or inside in name)), name
+
+
+def test_odd_targets_leave_a_finite_loss():
+    """A speck, nothing, everything, and all ignored."""
+    target = torch.zeros(1, 1, 64, 64)
+    target[..., 30:33, 30:33] = 1
+    samples = [target, torch.zeros_like(target), torch.ones_like(target), torch.full_like(target, -1)]
+    stacked = torch.cat(samples)
+    module = Trained("mini")
+    clicks = Clicks.empty(4)
+    given = Batch(batch().image, stacked, clicks, torch.zeros(4, 1, 64, 64))
+    for seed in range(4):
+        torch.manual_seed(seed)
+        assert torch.isfinite(module.training_step(given, 0))
+
+
+def test_a_user_is_asked_for():
+    module = FocalClick("mini")
+    module._trainer = types.SimpleNamespace(datamodule=None)
+    with pytest.raises(ValueError, match="data module"):
+        module.training_step(batch(), 0)
