@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from clicklab.api import evaluate
 from clicklab.clicks.maps import disk_maps
-from clicklab.evaluation.report import picture_sheet, save_results, table
-from clicklab.methods.simpleclick.module import SimpleClick
-from clicklab.records import Clicks, Prediction
+from clicklab.evaluation.candidate_sheet import candidate_sheet, first_click
+from clicklab.evaluation.protocol import ORACLE
+from clicklab.evaluation.report import curve_figure, picture_sheet, save_results, table
+from clicklab.methods.piclick.module import PiClick
+from clicklab.records import Clicks, EvaluationObject, Prediction
 from data_modules.datamodule import InteractiveDataModule
 from data_modules.datasets.shapes import Shapes
 from data_modules.sample import EvaluationObjects
@@ -25,6 +27,20 @@ from data_modules.targets import TargetLaw
 
 SIZE = 64  # pixels of a scene
 BATCH = 16
+# smaller than `tiny`; three candidates, because hardly a click in these scenes lies on more objects
+SMALL = {
+    "image_size": SIZE,
+    "embed_dim": 128,
+    "depth": 4,
+    "neck_dims": (32, 32, 32, 32),
+    "decoder_dim": 32,
+    "pixel_hidden": 64,
+    "decoder_hidden": 128,
+    "pixel_layers": 1,
+    "decoder_layers": 3,
+    "num_queries": 3,
+}
+EPOCHS = 10  # so that the schedule of epochs can decay
 
 
 class DiskAroundClicks(nn.Module):
@@ -44,31 +60,33 @@ class DiskAroundClicks(nn.Module):
 
 
 def shapes(split: str, length: int) -> Shapes:
-    """Scenes of one or two objects."""
-    return Shapes(length=length, size=SIZE, split=split, crowd=2)
+    """Scenes of one object, most with parts in it, which are asked for too."""
+    return Shapes(length=length, size=SIZE, split=split, crowd=1, parts=True)
 
 
-def small_simpleclick() -> SimpleClick:
+def small_piclick() -> PiClick:
     """A network for scenes of this size, untrained."""
-    return SimpleClick(variant="tiny", learning_rate=1e-3, milestones=[8])
+    return PiClick(variant="tiny", network_options=SMALL, learning_rate=1e-3, milestones=[EPOCHS - 2])
 
 
-def train(steps: int, output: Path) -> SimpleClick:
-    """A small SimpleClick after `steps` batches of generated shapes."""
+def train(steps: int, output: Path) -> PiClick:
+    """A small PiClick after `steps` batches of generated shapes."""
     pl.seed_everything(0, verbose=False)
     datamodule = InteractiveDataModule(
         train=[TrainingSource(shapes("train", 100_000))],
         crop_size=SIZE,
         batch_size=BATCH,
-        epoch_length=BATCH * max(1, steps // 10),  # ten epochs, so that the schedule of epochs can decay
+        epoch_length=BATCH * max(1, steps // EPOCHS),
         augmentation="coco_lvis_val",  # the scene as it is: each is new, nothing has to be varied
-        targets=TargetLaw(min_object_area=40),
+        targets=TargetLaw(min_object_area=40, use_hierarchy=True),  # wholes and parts
+        max_rounds=2,
+        with_layers=True,
         num_workers=1,
         seed=0,
     )
-    module = small_simpleclick()
+    module = small_piclick()
     trainer = pl.Trainer(
-        max_epochs=10,
+        max_epochs=EPOCHS,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -81,7 +99,22 @@ def train(steps: int, output: Path) -> SimpleClick:
     return module
 
 
-def demo(output: Path, steps: int, scenes: int = 40) -> dict[str, Any]:
+def ambiguous(scenes: Shapes, count: int) -> list[EvaluationObject]:
+    """The first `count` objects, one per scene, whose first click lies on another object as well."""
+    found: dict[str, EvaluationObject] = {}
+    objects = EvaluationObjects(scenes)
+    for (index, _), number in zip(objects.items, range(len(objects)), strict=True):
+        item = objects[number]
+        if len(found) == count or not isinstance(item, EvaluationObject) or item.name in found:
+            continue
+        y, x = first_click(item)
+        scene = scenes[index]
+        if sum(scene.mask(key)[y, x] == 1 for key, entry in scene.objects.items() if not entry.stuff) > 1:
+            found[item.name] = item
+    return list(found.values())
+
+
+def demo(output: Path, steps: int, scenes: int = 24) -> dict[str, Any]:
     """Trains, measures against two baselines on held-out scenes, writes table, curve and pictures into `output`."""
     began = time.perf_counter()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -89,24 +122,46 @@ def demo(output: Path, steps: int, scenes: int = 40) -> dict[str, Any]:
     output.mkdir(parents=True, exist_ok=True)
     trained = train(steps, output).network
     pl.seed_everything(1, verbose=False)
-    networks = {
-        "SimpleClick, trained": trained,
-        "SimpleClick, untrained": small_simpleclick().network,
-        "disks around the clicks": DiskAroundClicks(),
-    }
     held_out = shapes("val", scenes)
+    results = measure({"PiClick": trained, "untrained": small_piclick().network, "disks": DiskAroundClicks()}, held_out)
+    report(results, trained, held_out, output)
+    print("\n" + table(results) + "\n")
+    clicks = ", ".join(f"{name} {record['noc']['85']:.1f}" for name, record in contenders(results).items())
+    print(f"Clicks to an IoU of 85 %, at most 20: {clicks}\n")
+    minutes = (time.perf_counter() - began) / 60
+    print(f"Made in {minutes:.1f} minutes in {output}: candidates.png, pictures.png, curve.png, table.txt, demo.ckpt")
+    print(f"Your own photos:  clicklab evaluate {output}/demo.ckpt --data Folder=FOLDER --output runs/mine")
+    print("The real thing:   make train-piclick DATA_ROOT=... DEVICES=8   (experiments/piclick/README.md)")
+    return results
+
+
+def measure(networks: dict[str, nn.Module], held_out: Shapes) -> dict[str, Any]:
+    """Name -> results of all clicks on all objects; the best candidate by the ground truth for the first one only."""
     results = {}
     for name, network in networks.items():
         print(f"Measuring: {name}")
-        results[name] = evaluate(network, {"Shapes": held_out}, batch_size=32, progress=True, target_iou=1.01)
-    save_results(results["SimpleClick, trained"], output)
-    (output / "table.txt").write_text(table(results) + "\n")
-    picture_sheet(EvaluationObjects(held_out), trained, output / "pictures.png")
-    print("\n" + table(results) + "\n")
-    clicks = ", ".join(f"{name} {result['datasets']['Shapes']['noc']['85']:.1f}" for name, result in results.items())
-    print(f"Clicks to an IoU of 85 %, at most 20: {clicks}\n")
-    minutes = (time.perf_counter() - began) / 60
-    print(f"Made in {minutes:.1f} minutes: table.txt, curve.png, pictures.png, results.json, demo.ckpt in {output}")
-    print(f"Your own photos:  clicklab evaluate {output}/demo.ckpt --data Folder=FOLDER --output runs/mine")
-    print("The real thing:   make train-simpleclick DATA_ROOT=... DEVICES=8   (experiments/simpleclick/README.md)")
+        choice = "automatic" if results else "both"
+        results[name] = evaluate(
+            network, {"Shapes": held_out}, batch_size=32, progress=True, target_iou=1.01, preset="clean", choice=choice
+        )
     return results
+
+
+def report(results: dict[str, Any], trained: nn.Module, held_out: Shapes, output: Path) -> None:
+    """Files: the record of the first network, one table and one curve of all, two picture sheets."""
+    first, *_ = results.values()
+    save_results(first, output)
+    (output / "table.txt").write_text(table(results) + "\n")
+    curves = {"protocol": first["protocol"], "datasets": contenders(results)}
+    curve_figure(curves).savefig(output / "curve.png", dpi=120)
+    candidate_sheet(ambiguous(held_out, 6), trained, output / "candidates.png")
+    picture_sheet(EvaluationObjects(held_out), trained, output / "pictures.png")
+
+
+def contenders(results: dict[str, Any]) -> dict[str, Any]:
+    """Name -> record, both ways of choosing among candidates side by side."""
+    return {
+        f"{name}, the user picks" if way.endswith(ORACLE) else name: record
+        for name, result in results.items()
+        for way, record in result["datasets"].items()
+    }

@@ -53,10 +53,10 @@ def test_clicks_and_previous_mask_are_read(encoding):
         assert all(not torch.allclose(logits[i], logits[j], atol=1e-6) for j in range(1, i))
 
 
-@pytest.mark.parametrize("encoding", ["both", "maps", "tokens"])
-def test_every_parameter_learns(encoding):
+@pytest.mark.parametrize(("encoding", "layers"), [("both", 1), ("maps", 1), ("tokens", 3)])
+def test_every_parameter_learns(encoding, layers):
     """DDP runs without a search for unused parameters, with positive clicks only too."""
-    network = mini(click_encoding=encoding).train()
+    network = mini(click_encoding=encoding, confidence_layers=layers).train()
     extras = network(torch.rand(1, 3, 64, 64), CLICKS[1:], torch.rand(1, 1, 64, 64)).extras
     assert len(extras["masks"]) == 4
     assert extras["class_logits"].shape == (4, 1, 7, 2)
@@ -92,6 +92,8 @@ def test_wrong_arguments():
         mini(score_rule="best")
     with pytest.raises(ValueError, match="click_encoding is 'none'"):
         mini(click_encoding="none")
+    with pytest.raises(ValueError, match="confidence_layers is 2, wanted one of: 1, 3"):
+        mini(confidence_layers=2)
 
 
 def test_rebuilt_from_its_arguments():

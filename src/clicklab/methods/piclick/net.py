@@ -76,6 +76,7 @@ class PiClickNet(ClickViT):
         click_encoding: `maps` draws clicks as disks beside the image, `tokens` shows them to the queries, or `both`.
         click_radius: radius of the click disks in pixels.
         score_rule: how candidates are ranked, see `SCORE_RULES`; weights do not depend on it.
+        confidence_layers: of the head that tells possible targets from nothing: 1 (code) or 3 (paper).
         checkpoint_blocks: recompute the ViT's blocks in the backward pass, for large variants in little memory.
 
     Raises:
@@ -102,15 +103,17 @@ class PiClickNet(ClickViT):
         click_encoding: ClickEncoding = "both",
         click_radius: float = 5.0,
         score_rule: ScoreRule = "product",
+        confidence_layers: Literal[1, 3] = 1,
         checkpoint_blocks: bool = False,
     ) -> None:
         given = dict(locals())
         super().__init__()
         if num_queries < 1:
             raise ValueError(f"num_queries must be 1 or more, got {num_queries}")
-        for name, allowed in (("click_encoding", get_args(ClickEncoding)), ("score_rule", tuple(SCORE_RULES))):
+        choices = {"click_encoding": get_args(ClickEncoding), "score_rule": SCORE_RULES, "confidence_layers": (1, 3)}
+        for name, allowed in choices.items():
             if given[name] not in allowed:
-                raise ValueError(f"{name} is {given[name]!r}, wanted one of: {', '.join(allowed)}")
+                raise ValueError(f"{name} is {given[name]!r}, wanted one of: {', '.join(map(str, allowed))}")
         names = inspect.signature(PiClickNet).parameters
         self.arguments = {name: given[name] for name in names} | {"neck_dims": list(neck_dims)}
         self.click_radius, self.score_rule, self.candidates = click_radius, score_rule, num_queries
@@ -126,7 +129,8 @@ class PiClickNet(ClickViT):
         self.mask_decoder = MaskDecoder(decoder_dim, decoder_hidden, num_queries, decoder_layers)
         if self.shows_clicks:
             self.click_embed = nn.Parameter(torch.randn(2, decoder_dim))  # of negative and of positive clicks
-        self.class_head = nn.Linear(decoder_dim, 2)  # the query shows a possible target, or none
+        # the query shows a possible target, or none
+        self.class_head = nn.Linear(decoder_dim, 2) if confidence_layers == 1 else mlp(decoder_dim, 2)
         self.iou_head = mlp(decoder_dim, 1)  # IoU with the target meant
         self.onehot_head = mlp(decoder_dim, 1)  # best of all queries; in the released code, not in the paper
 

@@ -8,14 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clicklab.foreign import KeyTable, fill, rename_keys
+from clicklab.foreign import KeyTable, count_layers, fill, recorded_settings, rename_keys
 from clicklab.methods.piclick.net import VARIANTS, PiClickNet
 from clicklab.nn.click_vit_keys import (
     END,
     VIT_KEYS,
-    count_layers,
     infer_vit_arguments,
-    recorded_settings,
     without_class_token,
 )
 

@@ -30,7 +30,7 @@ class PiClickPredictor(Predictor):
         if crossed:
             order = iou.argsort(dim=2, descending=True)
             logits, score, confidence = (_pick(values, order, 2) for values in (logits, score, confidence))
-        pair = partners(logits, confidence, self.protocol.mask_threshold)
+        pair = partners(logits, confidence, self.mask_threshold)
         moved, kept = (0, 1) if crossed else (1, 0)
         merged = 0.5 * (_pick(logits[:, moved], pair, 1) + logits[:, kept])
         return merged, 0.5 * (_pick(score[:, moved], pair, 1) + score[:, kept])
