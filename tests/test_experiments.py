@@ -92,13 +92,16 @@ def test_sweep_parameters_are_options_of_the_recipe(method, data_root, tmp_path,
     monkeypatch.setenv("DATA_ROOT", str(data_root))
     monkeypatch.setenv("WANDB_RUN_ID", "run1")
     last = [f"--{name}={values['values'][-1]}" for name, values in sweep["parameters"].items()]
-    recipe = [*configs(method, "config"), "--config", str(EXPERIMENTS / "_base" / "sweep.yaml")]
-    assert main(["fit", *recipe, *tiny(method, tmp_path), *last]) == 0
+    monkeypatch.chdir(EXPERIMENTS.parent)
+    clicklab, *recipe, arguments = sweep["command"]
+    assert (clicklab, arguments) == ("clicklab", "${args}")
+    assert main([*recipe, *tiny(method, tmp_path), *last]) == 0
 
 
 def test_missing_data_is_named_in_one_line_with_a_way_out(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nothing"))
     assert main(["fit", *configs("simpleclick", "config"), "--trainer.fast_dev_run=1"]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert str(tmp_path / "nothing" / "COCO_LVIS") in said
+    for folder in ("COCO_LVIS", "GrabCut"):  # all of them, not only the first
+        assert str(tmp_path / "nothing" / folder) in said
     assert "DATA_ROOT" in said and "VARIANT=tiny" in said

@@ -12,9 +12,16 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
+from torch import nn
+
 METHODS: dict[str, str] = {
+    "ritm": "clicklab.methods.ritm",
     "simpleclick": "clicklab.methods.simpleclick",
+    "focalclick": "clicklab.methods.focalclick",
+    "vtmr": "clicklab.methods.vtmr",
     "piclick": "clicklab.methods.piclick",
+    "disnet": "clicklab.methods.disnet",
+    "icmformer": "clicklab.methods.icmformer",
 }
 
 
@@ -27,3 +34,16 @@ def method_package(name: str) -> ModuleType:
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
     return import_module(METHODS[name])
+
+
+def method_of(network: nn.Module) -> str:
+    """The name of the method whose package defines the network's class.
+
+    Raises:
+        ValueError: the class is of no method's package.
+    """
+    home = type(network).__module__
+    for name, package in METHODS.items():
+        if home.startswith(f"{package}."):
+            return name
+    raise ValueError(f"{type(network).__qualname__} of {home} is the network of no known method ({', '.join(METHODS)})")

@@ -1,0 +1,19 @@
+"""DISNet: proposals from the first click, corrections of the chosen one by later clicks (ACM Multimedia 2024)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clicklab.methods.disnet.net import VARIANTS, DISNetNet
+from clicklab.methods.disnet.official import build, from_official, matches
+
+__all__ = ["VARIANTS", "DISNetNet", "build", "from_official", "matches"]
+
+
+def __getattr__(name: str) -> Any:
+    # the LightningModule is imported on demand: the network runs without Lightning
+    if name == "DISNet":
+        from clicklab.methods.disnet.module import DISNet
+
+        return DISNet
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
