@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clicklab.foreign import fill, read_foreign
+from clicklab.nn.timm_weights import fetch_through_timm
 
 Size = tuple[int, int]
 TIMM_NAMES = {
@@ -184,16 +185,7 @@ def _fetch(backbone: HRNet) -> dict[str, Tensor]:
             f"no ImageNet weights are published for an HRNet of width {width}, {blocks} blocks and modules {modules}. "
             "Set pretrained to null to start from scratch"
         )
-    import timm  # here, because it is slow to import and only this needs it
-
-    name = TIMM_NAMES[backbone.size]
-    try:
-        return timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # whatever the hub raises offline: OSError, RuntimeError, its own classes
-        raise ValueError(
-            f"could not fetch {name} through timm ({type(error).__name__}: {error}). Without internet, set pretrained "
-            "to the path of an official HRNet file, or to null to start from scratch"
-        ) from error
+    return fetch_through_timm(TIMM_NAMES[backbone.size], "an official HRNet file")
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from clicklab.foreign import fill, read_foreign
+from clicklab.nn.timm_weights import fetch_through_timm
 from clicklab.nn.vit import VisionTransformer, resample_positions
 
 TIMM_NAMES = {
@@ -14,14 +15,8 @@ TIMM_NAMES = {
     (16, 1024, 24): "vit_large_patch16_224.mae",
     (14, 1280, 32): "vit_huge_patch14_224.mae",
 }  # (patch size, width, depth)
-_UNUSED = (
-    "cls_token",
-    "mask_token",
-    "norm.",
-    "fc_norm.",
-    "head.",
-    "decoder_",
-)  # of the class token, the probe, the decoder
+# of the class token, the probe, the decoder
+_UNUSED = ("cls_token", "mask_token", "norm.", "fc_norm.", "head.", "decoder_")
 
 
 def load_mae(backbone: VisionTransformer, source: str | Path = "mae") -> None:
@@ -61,15 +56,7 @@ def _fetch(backbone: VisionTransformer) -> dict[str, Tensor]:
             f"no MAE weights exist for a ViT of patch {size[0]}, width {size[1]}, depth {size[2]}; "
             "they do for base, large and huge. Set pretrained to null to start from scratch"
         )
-    import timm  # here, because it is slow to import and only this needs it
-
-    try:
-        return timm.create_model(TIMM_NAMES[size], pretrained=True, num_classes=0).state_dict()
-    except Exception as error:  # whatever the hub raises offline: OSError, RuntimeError, its own classes
-        raise ValueError(
-            f"could not fetch {TIMM_NAMES[size]} through timm ({type(error).__name__}: {error}). Without internet, set "
-            "pretrained to the path of mae_pretrain_vit_*.pth, or to null to start from scratch"
-        ) from error
+    return fetch_through_timm(TIMM_NAMES[size], "mae_pretrain_vit_*.pth", num_classes=0)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clicklab.foreign import KeyTable, fill, read_foreign, rename_keys
 from clicklab.nn.swin import SwinTransformer
+from clicklab.nn.timm_weights import fetch_through_timm
 
 TIMM_NAMES = {
     (128, 12): "swin_base_patch4_window12_384.ms_in22k",
@@ -83,12 +84,4 @@ def _fetch(backbone: SwinTransformer) -> dict[str, Tensor]:
             f"no ImageNet-22k weights are known for a Swin of {size[0]} channels and window {size[1]}; there are for "
             "swin_base and swin_small. Set pretrained to null to start from scratch, or to the path of a Swin file"
         )
-    import timm  # here, because it is slow to import and only this needs it
-
-    try:
-        return timm.create_model(TIMM_NAMES[size], pretrained=True, num_classes=0).state_dict()
-    except Exception as error:  # whatever the hub raises offline: OSError, RuntimeError, its own classes
-        raise ValueError(
-            f"could not fetch {TIMM_NAMES[size]} through timm ({type(error).__name__}: {error}). Without internet, set "
-            "pretrained to the path of swin_*_22k.pth, or to null to start from scratch"
-        ) from error
+    return fetch_through_timm(TIMM_NAMES[size], "swin_*_22k.pth", num_classes=0)
