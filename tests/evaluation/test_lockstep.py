@@ -46,6 +46,15 @@ def test_one_batched_call_per_round_and_late_objects_fill_the_gaps():
     assert network.calls == [6] * 8  # 3 objects with their mirror images, 2 x 4 rounds
 
 
+def test_large_views_go_through_a_cpu_one_after_the_other():
+    network = Analytic()
+    done = list(
+        play(Predictor(network, Protocol(max_clicks=2, target_iou=1.01, zoom_in=ZoomIn((448, 448)))), objects(3), 3)
+    )
+    assert len(done) == 3
+    assert network.calls == [2] * 6
+
+
 def test_clicks_are_those_of_a_session_played_by_hand():
     protocol, item = Protocol(max_clicks=4, target_iou=1.01, zoom_in=SMALL), objects(3)[2]
     (result,) = play(Predictor(Analytic(), protocol), [item])
