@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import nn
 
 from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
@@ -127,6 +128,7 @@ def curve_figure(results: Mapping[str, Any]) -> Figure:
     for dataset, record in results["datasets"].items():
         axes.plot(range(1, len(record["miou"]) + 1), record["miou"], marker=".", label=dataset)
     axes.set(xlabel="clicks", ylabel="mean IoU", title=f"preset {results['protocol']['preset']}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there are no half clicks
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
