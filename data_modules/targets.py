@@ -37,6 +37,8 @@ class TargetLaw:
         min_object_area: objects with fewer pixels after augmentation are no targets (SBD 80, COCO+LVIS 1000).
         keep_background_prob: chance that a crop without any object is used as it is (SBD 0.01, COCO+LVIS 0.05).
         use_hierarchy: walk down the object tree, see `nested_target` (RITM's option of that name, off in all configs).
+        max_share: below 1: a crop is only used if it has a target, and one that covers a smaller share of it than this
+            (FocalClick: 0.85).
     """
 
     merge_prob: float = 0.15
@@ -46,6 +48,7 @@ class TargetLaw:
     keep_background_prob: float = 0.0
     keep_stuff: bool = False
     use_hierarchy: bool = False
+    max_share: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("merge_prob", "stuff_prob", "keep_background_prob"):
@@ -55,6 +58,12 @@ class TargetLaw:
             raise ValueError(f"targets.max_merged is {self.max_merged}: a union has at least 2 objects")
         if self.min_object_area < 0:
             raise ValueError(f"targets.min_object_area is {self.min_object_area}: give a number of pixels, 0 or more")
+        if not 0 < self.max_share <= 1:
+            raise ValueError(f"targets.max_share is {self.max_share}: a share of the crop, above 0 and at most 1")
+
+    def accepts(self, mask: np.ndarray) -> bool:
+        """Whether a crop with this target (H, W) in {0, 1, -1} is used (`max_share`)."""
+        return self.max_share == 1 or bool(0 < np.count_nonzero(mask == 1) < self.max_share * mask.size)
 
 
 @dataclass(frozen=True)

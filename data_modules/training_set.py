@@ -230,12 +230,14 @@ class TrainingSamples(Dataset[TrainingSample]):
                 return self._with_target(crop, stuff_too, rng)
         raise ValueError(f"{DRAWS} training scenes in a row could not be used for a mix")
 
-    def _finish(self, crop: _Settled, stuff_too: bool, rng: np.random.Generator) -> TrainingSample:
+    def _finish(self, crop: _Settled, stuff_too: bool, rng: np.random.Generator) -> TrainingSample | None:
         objects = self._large_enough(crop)
         if crop.target is None:
             target = choose_target(crop.layers, objects, self.targets, rng, stuff_too)
         else:
             target = whole_target(crop.layers, objects, tuple(key for key in crop.target if key in objects))
+        if not self.targets.accepts(target.mask):
+            return None
         points = sample_points(target, self.points, rng)
         if not self.with_layers:
             return TrainingSample(crop.image, target.mask, points)

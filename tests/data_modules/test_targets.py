@@ -293,3 +293,17 @@ def test_later_clicks_of_a_central_first_one_fall_anywhere_and_are_as_many_as_ev
     further = np.arange(24) @ 0.8 ** np.arange(24) / (0.8 ** np.arange(24)).sum()
     assert np.abs(np.array(counts) - 1 - further).max() < 5 * 4.2 / np.sqrt(3000)
     assert abs(outside - (1 - 18**2 / 40**2)) < 0.02
+
+
+def test_crops_whose_target_covers_too_much_or_nothing_are_not_used():
+    mask = np.zeros((10, 10), np.int8)
+    law = TargetLaw(max_share=0.85)
+    assert TargetLaw().accepts(mask) and not law.accepts(mask)
+    mask.flat[:84] = 1
+    assert law.accepts(mask)
+    mask.flat[84] = -1  # ignored pixels are no part of the target
+    assert law.accepts(mask)
+    mask.flat[84] = 1
+    assert not law.accepts(mask) and TargetLaw().accepts(mask)
+    with pytest.raises(ValueError, match="max_share"):
+        TargetLaw(max_share=0.0)

@@ -285,3 +285,13 @@ def test_a_broken_scene_that_a_mix_draws_is_named_and_the_first_scene_stays():
     assert numbers == {0, 1, 3}
     assert data._broken == {(0, 2)}
     assert len(said) == 1 and "scene2" in str(said[0].message)
+
+
+def test_max_share_draws_other_scenes_until_the_target_fits():
+    law = TargetLaw(min_object_area=10, max_share=0.1)
+    small = augmentation("sbd", (32, 40))
+    free = samples(TrainingSource(TinyScenes()), augment=small, targets=TargetLaw(min_object_area=10), epoch_length=40)
+    held = samples(TrainingSource(TinyScenes()), augment=small, targets=law, epoch_length=40)
+    shares = [[(data[0, index].target == 1).mean() for index in range(40)] for data in (free, held)]
+    assert max(shares[0]) > 0.1
+    assert min(shares[1]) > 0 and max(shares[1]) < 0.1
