@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from clicklab.foreign import fill, read_foreign
+from clicklab.foreign import PREFIX, fill, read_foreign
 from clicklab.methods import METHODS, method_package
-
-PREFIX = "network."  # of the network's keys in the state of a LightningModule
 
 
 def load(path: str | Path, device: str | torch.device = "cpu", method: str | None = None) -> nn.Module:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 KeyTable = Sequence[
     tuple[str, str | None]
 ]  # (pattern of a whole key, our name with \1 for groups, or None: known and dropped)
+PREFIX = "network."  # of the network's keys in the state of a LightningModule
 
 
 class Opaque:

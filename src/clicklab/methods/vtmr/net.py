@@ -10,12 +10,10 @@ from torch import Tensor
 
 from clicklab.clicks.zoom_warp import TargetZoom
 from clicklab.evaluation.focus_predictor import target_crop
-from clicklab.foreign import fill, read_foreign
+from clicklab.foreign import PREFIX, fill, read_foreign
 from clicklab.methods.vtmr.predictor import VTMRPredictor
 from clicklab.nn.coarse_to_fine import CoarseToFine
 from clicklab.nn.coarse_to_fine_keys import is_official, read_official
-
-PREFIX = "network."  # of the network's keys in our own checkpoints
 
 
 class VTMRNet(CoarseToFine):
