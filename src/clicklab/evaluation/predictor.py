@@ -15,6 +15,7 @@ from clicklab.evaluation.cascade import refine
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.session import Session, Turn
 from clicklab.evaluation.transforms import Frame, Size, View, average_flip, limit_longest_side
+from clicklab.nn.fold_norms import fold_norms
 from clicklab.records import Clicks, Prediction
 
 # Pixels of views in one call of the network on a CPU: one view of 448 x 448 and its mirror. Larger batches outgrow the
@@ -31,7 +32,8 @@ class Predictor:
     `predictor_for` finds it.
 
     Args:
-        network: keeps the network contract (`start` and `step`, or only `forward`), in eval mode.
+        network: keeps the network contract (`start` and `step`, or only `forward`), in eval mode. Batch norms are folded
+            into a copy, so that later changes of such a network's weights want a new predictor.
         protocol: the settings.
         view_scale: what the dataset asks for (DAVIS 1.5); the protocol may overrule it.
         device: where the sessions live; default: where the network is.
@@ -47,7 +49,7 @@ class Predictor:
         context: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         weight = next((p for p in network.parameters() if p.is_floating_point()), torch.zeros(()))
-        self.network = network
+        self.network = fold_norms(network)
         self.protocol = (protocol or Protocol()).for_network(network)
         self.device = torch.device(device) if device is not None else weight.device
         self.dtype = weight.dtype

@@ -45,6 +45,7 @@ class ClickStem(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, maps, H, W) to (B, channels, ceil(H / 2), ceil(W / 2))."""
+        maps = maps.contiguous(memory_format=torch.channels_last)  # as the image's features that they are added to
         return self.second(F.leaky_relu(self.first(maps), 0.2)) * self.scale.abs()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clicklab.nn.linear import TokenLinear, token_linear
 from clicklab.nn.vit import MLP, Attention
 
 
@@ -17,14 +18,14 @@ class CrossAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = TokenLinear(dim, 3 * dim)
+        self.proj = TokenLinear(dim, dim)
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         dim = x.shape[-1]
         weight, bias = self.qkv.weight, self.qkv.bias
-        query = F.linear(x, weight[:dim], bias[:dim])
-        key, value = F.linear(guide, weight[dim:], bias[dim:]).chunk(2, dim=-1)
+        query = token_linear(x, weight[:dim], bias[:dim])
+        key, value = token_linear(guide, weight[dim:], bias[dim:]).chunk(2, dim=-1)
         query, key, value = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (query, key, value))
         return self.proj(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
 

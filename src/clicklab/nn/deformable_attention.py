@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clicklab.nn.linear import TokenLinear
+
 Size = tuple[int, int]
 
 
@@ -56,10 +58,10 @@ class DeformableAttention(nn.Module):
         if dim % heads:
             raise ValueError(f"width {dim} of a deformable attention must be a multiple of its {heads} heads")
         self.shape = (heads, levels, points)
-        self.sampling_offsets = nn.Linear(dim, heads * levels * points * 2)
-        self.attention_weights = nn.Linear(dim, heads * levels * points)
-        self.value_proj = nn.Linear(dim, dim)
-        self.output_proj = nn.Linear(dim, dim)
+        self.sampling_offsets = TokenLinear(dim, heads * levels * points * 2)
+        self.attention_weights = TokenLinear(dim, heads * levels * points)
+        self.value_proj = TokenLinear(dim, dim)
+        self.output_proj = TokenLinear(dim, dim)
         self.initialise()
 
     def initialise(self) -> None:

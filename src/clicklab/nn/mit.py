@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from clicklab.foreign import KeyTable, fill, read_foreign, rename_keys
+from clicklab.nn.linear import TokenLinear
 
 BLOCK_EPSILON = 1e-6  # of the norms in blocks and behind stages; the others have PyTorch's 1e-5
 _END = r"(weight|bias)"
@@ -46,9 +47,9 @@ class EfficientAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.reduction = reduction
-        self.q = nn.Linear(dim, dim)
-        self.kv = nn.Linear(dim, 2 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.q = TokenLinear(dim, dim)
+        self.kv = TokenLinear(dim, 2 * dim)
+        self.proj = TokenLinear(dim, dim)
         if reduction > 1:
             self.sr = nn.Conv2d(dim, dim, reduction, reduction)
             self.norm = nn.LayerNorm(dim)
@@ -72,9 +73,9 @@ class MixFFN(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
+        self.fc1 = TokenLinear(dim, hidden)
         self.mix = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc2 = TokenLinear(hidden, dim)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """Tokens (B, H * W, D) of a map of `size` (H, W)."""

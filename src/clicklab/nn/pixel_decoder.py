@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clicklab.nn.deformable_attention import DeformableAttention, Size
+from clicklab.nn.linear import TokenLinear
 from clicklab.nn.sine_maps import SineMaps
 
 NORM_GROUPS = 32
@@ -21,8 +22,8 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.attn = DeformableAttention(dim, heads, levels)
         self.norm1 = nn.LayerNorm(dim)
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc1 = TokenLinear(dim, hidden)
+        self.fc2 = TokenLinear(hidden, dim)
         self.norm2 = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, position: Tensor, reference: Tensor, sizes: Sequence[Size]) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clicklab.nn.linear import TokenLinear
+
 
 class SegFormerHead(nn.Module):
     """Maps of four scales to logits and features at the finest of them (paper, section 3.2).
@@ -23,7 +25,7 @@ class SegFormerHead(nn.Module):
 
     def __init__(self, in_dims: Sequence[int], channels: int, dropout: float = 0.1) -> None:
         super().__init__()
-        self.levels = nn.ModuleList(nn.Linear(dim, channels) for dim in in_dims)
+        self.levels = nn.ModuleList(TokenLinear(dim, channels) for dim in in_dims)
         self.fuse = nn.Conv2d(channels * len(in_dims), channels, 1, bias=False)
         self.norm = nn.BatchNorm2d(channels)
         self.dropout = nn.Dropout2d(dropout)
