@@ -27,11 +27,11 @@ from data_modules.augment import augmentation
 from data_modules.datasets import open_dataset
 from data_modules.datasets.shapes import Shapes
 from data_modules.export_shapes import export_scenes
+from data_modules.process_memory import keep_freed_memory
 from data_modules.sample import SceneDataset
 from data_modules.sources import TrainingSource
 from data_modules.targets import PointLaw, TargetLaw
 from data_modules.training_set import TrainingSamples, collate
-from data_modules.worker_memory import keep_freed_memory
 
 CROP, BATCH = 448, 8
 STEPS = ("decode", "augment", "target", "clicks", "batch")

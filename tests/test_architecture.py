@@ -18,7 +18,7 @@ ALLOWED = {
     "nn": {"records", "clicks", "foreign"},
     "losses": {"records", "clicks"},
     "optim": {"records", "nn"},
-    "evaluation": {"records", "clicks"},
+    "evaluation": {"records", "clicks", "nn"},
     "methods": {"records", "clicks", "foreign", "nn", "losses", "optim", "evaluation"},
     "checkpoint": {"foreign", "methods"},
     "data_modules": {"records", "clicks"},

@@ -44,7 +44,9 @@ def train(arguments: list[str]) -> int:
     from lightning.pytorch.cli import LightningCLI
 
     from clicklab.methods.base import ClickModule
+    from data_modules.process_memory import keep_freed_memory
 
+    keep_freed_memory()
     # it is meant for callers that give both a command line and args; here they are the same
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
 
@@ -192,7 +194,9 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from clicklab.api import evaluate
     from clicklab.checkpoint import load
     from clicklab.evaluation.report import table
+    from data_modules.process_memory import keep_freed_memory
 
+    keep_freed_memory()
     data: dict[str, Any] = dict(name_and_folder(item) for item in options.data)
     device = find_device(options.device)
     protocol = {"max_clicks": options.max_clicks, "thresholds": tuple(options.thresholds), "preset": options.preset}

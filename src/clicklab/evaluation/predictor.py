@@ -32,8 +32,8 @@ class Predictor:
     `predictor_for` finds it.
 
     Args:
-        network: keeps the network contract (`start` and `step`, or only `forward`), in eval mode. Batch norms are folded
-            into a copy, so that later changes of such a network's weights want a new predictor.
+        network: keeps the network contract (`start` and `step`, or only `forward`), in eval mode. One with batch
+            norms is copied to fold them, so that later changes of its weights want a new predictor.
         protocol: the settings.
         view_scale: what the dataset asks for (DAVIS 1.5); the protocol may overrule it.
         device: where the sessions live; default: where the network is.

@@ -10,7 +10,7 @@ import pytest
 SCRIPT = """
 import resource, sys
 import numpy as np
-from data_modules.worker_memory import keep_freed_memory
+from data_modules.process_memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def work():
@@ -25,7 +25,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is what is set")
-def test_a_worker_stops_asking_the_system_for_memory():
+def test_a_process_stops_asking_the_system_for_memory():
     faults = {
         mode: int(subprocess.run([sys.executable, "-c", SCRIPT, mode], capture_output=True, check=True).stdout)
         for mode in ("keep", "give back")
