@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 
+from clicklab.clicks import distance
 from clicklab.clicks.distance import _with_torch, distance_to_background
 
-WAYS = pytest.mark.parametrize("way", [distance_to_background, _with_torch], ids=["opencv", "torch"])
+WAYS = pytest.mark.parametrize("way", [distance_to_background, _with_torch], ids=["library", "torch"])
 
 
 def random_masks(seed: int, batch: int, height: int, width: int, holes: int) -> torch.Tensor:
@@ -37,16 +42,16 @@ def brute_force(mask: torch.Tensor) -> torch.Tensor:
 def test_equals_brute_force(way, height, width):
     masks = torch.cat([random_masks(seed, 2, height, width, seed) for seed in range(4)])
     masks = torch.cat([masks, torch.rand(4, height, width, generator=torch.Generator().manual_seed(0)) < 0.8])
-    for mask, distance in zip(masks, way(masks), strict=True):
-        assert torch.equal(distance, brute_force(mask))
+    for mask, ours in zip(masks, way(masks), strict=True):
+        assert torch.equal(ours, brute_force(mask))
 
 
 @WAYS
 def test_equals_scipy_bit_by_bit(way):
     masks = random_masks(5, 3, 240, 333, 4)
-    distance = way(masks)
-    assert distance.dtype == torch.float32
-    for mask, ours in zip(masks.numpy(), distance.numpy(), strict=True):
+    found = way(masks)
+    assert found.dtype == torch.float32
+    for mask, ours in zip(masks.numpy(), found.numpy(), strict=True):
         squared = np.rint(distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] ** 2)
         np.testing.assert_array_equal(ours, np.sqrt(squared).astype(np.float32))
 
@@ -87,9 +92,39 @@ def test_refuses_what_is_not_a_bool_batch():
         distance_to_background(torch.zeros(3, 3, dtype=torch.bool))
 
 
+@WAYS
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_gpu_equals_cpu_bit_by_bit():
+def test_gpu_equals_cpu_bit_by_bit(way):
     masks = random_masks(3, 8, 448, 448, 3)
     torch.cuda.reset_peak_memory_stats()
-    assert torch.equal(distance_to_background(masks.cuda()).cpu(), distance_to_background(masks))
+    assert torch.equal(way(masks.cuda()).cpu(), distance_to_background(masks))
     assert torch.cuda.max_memory_allocated() < 1e9
+
+
+TRITON = """
+import sys, torch
+from clicklab.clicks.distance import distance_to_background
+from clicklab.clicks.distance_triton import distance
+torch.manual_seed(0)
+for shape in ((3, 20, 33), (2, 70, 130), (1, 5, 300), (2, 1, 1), (0, 4, 4)):
+    for share in (0.05, 0.9, 0.99, 1.0):
+        masks = torch.rand(shape) < share
+        if not torch.equal(distance(masks), distance_to_background(masks)):
+            sys.exit(f"{shape} {share}")
+"""
+
+
+def test_kernels_equal_opencv_bit_by_bit():
+    """The CUDA kernels in Triton's interpreter, which has to be asked for before Triton is imported."""
+    pytest.importorskip("triton", reason="Triton comes with PyTorch's CUDA builds only")
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, "-c", TRITON], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_without_triton_it_goes_on_with_a_warning(monkeypatch):
+    distance._triton_kernels.cache_clear()
+    monkeypatch.setitem(sys.modules, "clicklab.clicks.distance_triton", None)
+    with pytest.warns(UserWarning, match="without Triton"):
+        assert distance._triton_kernels() is None
+    distance._triton_kernels.cache_clear()
