@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,11 +42,13 @@ class Box:
             mask: (H, W) bool, on any device; read back in one go.
             points: (y, x) of the positive clicks, truncated to pixels as officially.
         """
-        found = torch.stack([_first_last(mask.any(dim=1)), _first_last(mask.any(dim=0))], dim=1).tolist()
-        (y0, x0), (y1, x1) = found
-        if y0 > y1:
+        flags = mask.view(torch.uint8)  # the maximum of bytes is ten times as fast as `any` of bools on a CPU
+        lines = torch.cat([flags.amax(dim=1), flags.amax(dim=0)]).cpu().numpy()
+        filled_rows, filled_columns = np.flatnonzero(lines[: len(mask)]), np.flatnonzero(lines[len(mask) :])
+        if len(filled_rows) == 0:
             return None
-        pixels = [(y0, x0), (y1, x1), *((int(y), int(x)) for y, x in points)]
+        pixels = [(int(filled_rows[end]), int(filled_columns[end])) for end in (0, -1)]
+        pixels += [(int(y), int(x)) for y, x in points]
         rows, columns = zip(*pixels, strict=True)
         return cls(min(rows), min(columns), max(rows), max(columns))
 
@@ -103,12 +106,6 @@ def flip_clicks(clicks: Clicks, width: int) -> Clicks:
 def _moved(clicks: Clicks, yx: Tensor) -> Clicks:
     """New coordinates for the clicks; empty slots keep their -1."""
     return Clicks(torch.where(clicks.valid[..., None], yx, -1.0), clicks.label)
-
-
-def _first_last(line: Tensor) -> Tensor:
-    """(2,) first and last True of a bool line; (length, -1) where there is none."""
-    place = torch.arange(len(line), device=line.device)
-    return torch.stack([place.where(line, len(line)).amin(), place.where(line, -1).amax()])
 
 
 def _expanded(first: int, last: int, ratio: float, min_size: float) -> tuple[int, int]:

@@ -56,6 +56,9 @@ class _Game:
     item: EvaluationObject
     session: Session
     target: Tensor  # (H, W) int8
+    wanted: Tensor  # (H, W) bool, the object
+    known: Tensor  # (H, W) bool, what is not ignored
+    area: int  # of the object
     pred: Tensor  # (H, W) bool
     clicked: Tensor  # (H, W) bool
     ious: list[float] = field(default_factory=list)
@@ -112,12 +115,12 @@ class LockstepPlayer:
         session.set_image(item.image)
         target = torch.from_numpy(np.ascontiguousarray(item.target)).to(self.predictor.device)
         pred = torch.zeros(target.shape, dtype=torch.bool, device=target.device)
-        game = _Game(item, session, target, pred, torch.zeros_like(pred))
+        area = int(np.count_nonzero(item.target == 1))
+        game = _Game(item, session, target, target == 1, target != IGNORE, area, pred, torch.zeros_like(pred))
         if self.protocol.starts_from_mask and item.initial_mask is not None:
             session.set_mask(item.initial_mask)
             game.pred = session.map > self.predictor.mask_threshold
-            ((shared, union),) = _overlaps(game.pred[None], target).tolist()
-            game.initial_iou = shared / union
+            (game.initial_iou,) = _ious(_overlaps(game.pred[None], game).tolist(), game)
         return game
 
     @torch.no_grad()
@@ -140,10 +143,10 @@ class LockstepPlayer:
 
     def _measure(self) -> None:
         seen = [self._shown(game) > self.predictor.mask_threshold for game in self._games]
-        counts = torch.cat([_overlaps(masks, game.target) for masks, game in zip(seen, self._games, strict=True)])
-        ious = iter([shared / union for shared, union in counts.tolist()])
+        counts = torch.cat([_overlaps(masks, game) for masks, game in zip(seen, self._games, strict=True)])
+        rows = iter(counts.tolist())  # the only wait for the device
         for masks, game in zip(seen, self._games, strict=True):
-            scored = [next(ious) for _ in masks]
+            scored = _ious([next(rows) for _ in masks], game)
             best = max(range(len(scored)), key=scored.__getitem__)  # the first one on ties, as officially
             if len(scored) > 1:
                 game.selections += best != game.session.turn.chosen
@@ -181,10 +184,14 @@ class LockstepPlayer:
         )
 
 
-def _overlaps(masks: Tensor, target: Tensor) -> Tensor:
-    """(k, 2) pixels of intersection and union of masks (k, H, W) bool with a target (H, W), ignored ones left out."""
-    known, wanted = target != IGNORE, target == 1
-    return torch.stack([(masks & wanted).sum((1, 2)), ((masks | wanted) & known).sum((1, 2))], dim=1)
+def _overlaps(masks: Tensor, game: _Game) -> Tensor:
+    """(k, 2) pixels of masks (k, H, W) bool inside the object, and of all their pixels that are not ignored."""
+    return torch.stack([(masks & game.wanted).sum((1, 2)), (masks & game.known).sum((1, 2))], dim=1)
+
+
+def _ious(overlaps: list[list[int]], game: _Game) -> list[float]:
+    """IoU with the object, one for each row of `_overlaps`."""
+    return [shared / (pixels + game.area - shared) for shared, pixels in overlaps]
 
 
 def unplayable(item: EvaluationObject) -> str | None:
@@ -206,8 +213,7 @@ def next_clicks(games: list[_Game]) -> list[tuple[int, int, int]]:
     width = max(game.target.shape[1] for game in games)
 
     def filled(maps: list[Tensor], value: int) -> Tensor:
-        sizes = [(0, width - one.shape[1], 0, height - one.shape[0]) for one in maps]
-        return torch.stack([F.pad(one, size, value=value) for one, size in zip(maps, sizes, strict=True)])
+        return torch.stack([_filled(one, (height, width), value) for one in maps])
 
     yx, label = robot_click(
         filled([game.pred for game in games], 0),
@@ -216,6 +222,12 @@ def next_clicks(games: list[_Game]) -> list[tuple[int, int, int]]:
     )
     rows = zip(yx.long().tolist(), label.tolist(), strict=True)
     return [(y, x, positive) for (y, x), positive in rows]
+
+
+def _filled(one: Tensor, size: tuple[int, int], value: int) -> Tensor:
+    """A map (H, W) in the upper left corner of `size`, the rest filled with `value`."""
+    missing = (0, size[1] - one.shape[1], 0, size[0] - one.shape[0])
+    return F.pad(one, missing, value=value) if any(missing) else one
 
 
 def of_like_size(games: list[_Game]) -> list[list[_Game]]:

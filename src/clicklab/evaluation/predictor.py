@@ -130,8 +130,9 @@ class Predictor:
         score = None if prediction.score is None else prediction.score.unflatten(0, per_session)
         logits, score = self.merge(prediction.logits.float().unflatten(0, per_session), score, prediction.extras)
         best = [0] * len(sessions) if score is None else score.argmax(dim=1).tolist()
+        probability = logits.sigmoid()
         for row, (session, view) in enumerate(zip(sessions, views, strict=True)):
-            candidates = view.back(logits[row].sigmoid())
+            candidates = view.back(probability[row])
             session.turns[-1] = replace(
                 session.turn,
                 candidates=candidates,
