@@ -21,6 +21,7 @@ ALLOWED = {
     "evaluation": {"records", "clicks", "nn"},
     "methods": {"records", "clicks", "foreign", "nn", "losses", "optim", "evaluation"},
     "checkpoint": {"foreign", "methods"},
+    "compile_callback": {"nn"},
     "data_modules": {"records", "clicks"},
 }
 BOTH_SIDES = {"api", "cli", "demo"}  # the only modules that know methods and data

@@ -105,3 +105,12 @@ def test_missing_data_is_named_in_one_line_with_a_way_out(tmp_path, monkeypatch,
     for folder in ("COCO_LVIS", "GrabCut"):  # all of them, not only the first
         assert str(tmp_path / "nothing" / folder) in said
     assert "DATA_ROOT" in said and "VARIANT=tiny" in said
+
+
+def test_compile_overlay_adds_its_callback(data_root, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setenv("DATA_ROOT", str(data_root))
+    monkeypatch.setattr("clicklab.compile_callback.compile_parts", compiled.append)
+    overlay = ["--config", str(EXPERIMENTS / "_base" / "compile.yaml")]
+    assert main(["fit", *configs("simpleclick", "config"), *tiny("simpleclick", tmp_path), *overlay]) == 0
+    assert [type(network).__name__ for network in compiled] == ["SimpleClickNet"]

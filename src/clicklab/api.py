@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from torch import nn
 
 from clicklab.evaluation.play import evaluate_objects
 from clicklab.evaluation.protocol import Protocol
+from clicklab.nn.compiled import compile_parts
+from clicklab.nn.fold_norms import fold_norms
 from data_modules.datasets import open_dataset
 from data_modules.sample import EvaluationObjects, SceneDataset
 
@@ -23,6 +26,7 @@ def evaluate(
     batch_size: int = 8,
     device: str = "cpu",
     progress: bool = False,
+    compiled: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
     """Plays the evaluation robot on every object and returns the record that `results.json` holds.
@@ -35,6 +39,7 @@ def evaluate(
         batch_size: how many objects are played in lockstep; it changes the speed, not the result.
         device: where the network runs, e.g. `cuda`.
         progress: show a progress bar.
+        compiled: run a copy of the network with compiled parts (`clicklab.nn.compiled`), for long runs on a GPU.
         options: fields of `clicklab.evaluation.protocol.Protocol`, e.g. `max_clicks=20`.
 
     Raises:
@@ -45,8 +50,12 @@ def evaluate(
         name: EvaluationObjects(source if isinstance(source, SceneDataset) else open_dataset(name, source), limit=limit)
         for name, source in data.items()
     }
+    network = network.to(device).eval()
+    if compiled:
+        network = copy.deepcopy(fold_norms(network))
+        compile_parts(network)
     return evaluate_objects(
-        network.to(device).eval(),
+        network,
         datasets,
         Protocol(**options),
         batch_size=batch_size,

@@ -185,6 +185,10 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--cfr-clicks", choices=["first", "all"], help="clicks that are refined (default: official first, clean all)"
     )
+    command.add_argument(
+        "--precision", choices=["32-true", "bf16-mixed"], default="32-true", help="of the network (default %(default)s)"
+    )
+    command.add_argument("--compile", action="store_true", help="torch.compile: pays after minutes on a GPU")
     command.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     command.set_defaults(run=run_evaluate)
 
@@ -203,7 +207,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     protocol |= {"mask_threshold": options.mask_threshold, "flip": False if options.no_flip else None}
     protocol |= {"boundary_iou": options.boundary_iou, "target_iou": options.target_iou, "choice": options.choice}
     protocol |= {"cascade": options.a_cfr or options.cfr, "cascade_adaptive": options.a_cfr is not None}
-    protocol |= {"cascade_pixels": options.cfr_pixels}
+    protocol |= {"cascade_pixels": options.cfr_pixels, "precision": options.precision}
     protocol |= {"perturb_iou": options.perturb_iou, "repeats": options.repeats}
     if options.initial_masks:
         protocol["initial_masks"] = True
@@ -220,6 +224,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         device=device,
         progress=True,
+        compiled=options.compile,
         **protocol,
     )
     print(table(results))

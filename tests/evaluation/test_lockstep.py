@@ -130,3 +130,20 @@ def test_numbers_of_another_type_reach_a_network_of_that_type():
 def test_impossible_batch_size():
     with pytest.raises(ValueError, match="batch_size"):
         list(play(Predictor(Analytic()), [], 0))
+
+
+def test_bf16_reaches_the_network_and_is_recorded():
+    seen = []
+
+    class Asks(Analytic):
+        def forward(self, image, clicks, prev_mask):
+            seen.append(torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16)
+            return super().forward(image, clicks, prev_mask)
+
+    for precision, wanted in (("32-true", False), ("bf16-mixed", True)):
+        protocol = Protocol(max_clicks=1, zoom_in=SMALL, precision=precision)
+        list(play(Predictor(Asks(), protocol), objects(1)))
+        assert seen.pop() is wanted
+        assert protocol.to_dict()["precision"] == precision
+    with pytest.raises(ValueError, match="precision is 'half', wanted: 32-true or bf16-mixed"):
+        Protocol(precision="half")

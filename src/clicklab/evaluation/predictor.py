@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ class Predictor:
         self.device = torch.device(device) if device is not None else weight.device
         self.dtype = weight.dtype
         self.zoom_in = self.protocol.zoom_for(network, view_scale)
-        self.context = context
+        self.context = context if self.protocol.precision == "32-true" else partial(_in_bf16, context, self.device.type)
         self.reuses_state = hasattr(network, "start") and hasattr(network, "step")
 
     @property
@@ -197,6 +198,13 @@ def predictor_for(
     """The predictor that the network brings (its attribute `predictor`), or the default one; arguments as there."""
     kind: type[Predictor] = getattr(network, "predictor", Predictor)
     return kind(network, protocol, view_scale, device, context)
+
+
+@contextmanager
+def _in_bf16(context: Callable[[], AbstractContextManager[Any]], device_type: str) -> Generator[None]:
+    """`context` and bfloat16 together."""
+    with context(), torch.autocast(device_type, dtype=torch.bfloat16):
+        yield
 
 
 def split_state(state: Any, parts: int) -> list[Any]:
