@@ -57,35 +57,90 @@ def _triton_kernels() -> Callable[[Tensor], Tensor] | None:
     return distance
 
 
+def deeper_of_two(first: Tensor, second: Tensor, allowed: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Of two masks per sample the one with the deepest pixel, as its distances to the background.
+
+    Args:
+        first: (B, H, W) bool.
+        second: (B, H, W) bool.
+        allowed: (B, H, W) bool, pixels that count; None: all.
+
+    Returns:
+        (B, H, W) float32 distances of the deeper mask, 0 where not allowed; their maxima (B,); and (B,) bool: it is the
+        first mask. A tie goes to the second.
+    """
+    if first.device.type == "cpu":
+        return _deeper_with_opencv(first, second, allowed)
+    depth = distance_to_background(torch.cat([first, second])).unflatten(0, (2, -1))
+    if allowed is not None:
+        depth = depth * allowed
+    deepest = depth.flatten(2).amax(dim=2)
+    wins = deepest[0] > deepest[1]
+    return torch.where(wins[:, None, None], depth[0], depth[1]), deepest.amax(dim=0), wins
+
+
 def _with_opencv(mask: Tensor) -> Tensor:
-    masks = np.ascontiguousarray(mask.numpy()).view(np.uint8)
+    masks = mask.numpy()
     distance = np.zeros(masks.shape, dtype=np.float32)
-    threads = min(len(masks), torch.get_num_threads())
-    if threads <= 1:
-        for one, out in zip(masks, distance, strict=True):
-            _fill_distance(one, out)
-    else:  # a pool per call costs 0.1 ms and, unlike a lasting one, survives the fork of DataLoader workers
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(_fill_distance, masks, distance))
+
+    def fill(row: int) -> None:
+        window, found = _distance_in_box(masks[row])
+        distance[row][window] = found
+
+    _for_each_row(fill, len(masks))
     return torch.from_numpy(distance)
 
 
-def _fill_distance(mask: np.ndarray, out: np.ndarray) -> None:
-    """Writes the distances of one uint8 mask into `out`, which holds zeros.
+def _deeper_with_opencv(first: Tensor, second: Tensor, allowed: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Sample by sample, so that what one sample needs stays in the processor's cache."""
+    pairs = first.numpy(), second.numpy()
+    places = None if allowed is None else allowed.numpy()
+    depth = np.zeros(first.shape, dtype=np.float32)
+    deepest = np.zeros((2, len(first)), dtype=np.float32)
 
-    Only the bounding box is transformed: everything outside it is False, and its rim is nearer than what lies beyond.
+    def fill(row: int) -> None:
+        found = []
+        for number, masks in enumerate(pairs):
+            window, distance = _distance_in_box(masks[row])
+            if places is not None:
+                distance = distance * places[row][window]
+            deepest[number, row] = distance.max(initial=0.0)
+            found.append((window, distance))
+        window, distance = found[0 if deepest[0, row] > deepest[1, row] else 1]
+        depth[row][window] = distance
+
+    _for_each_row(fill, len(first))
+    return torch.from_numpy(depth), torch.from_numpy(deepest.max(axis=0)), torch.from_numpy(deepest[0] > deepest[1])
+
+
+def _for_each_row(work: Callable[[int], None], rows: int) -> None:
+    """In as many threads as PyTorch has: OpenCV and numpy let go of Python's lock."""
+    threads = min(rows, torch.get_num_threads())
+    if threads <= 1:
+        for row in range(rows):
+            work(row)
+    else:  # a pool per call costs 0.1 ms and, unlike a lasting one, survives the fork of DataLoader workers
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, range(rows)))
+
+
+def _distance_in_box(mask: np.ndarray) -> tuple[tuple[slice, slice], np.ndarray]:
+    """The bounding box of one bool mask (H, W), as slices, and the float32 distances inside it.
+
+    Everything outside the box is False, and its rim is nearer than what lies beyond.
     """
-    x, y, width, height = cv2.boundingRect(mask)
-    if width == 0:
-        return
+    flags = np.ascontiguousarray(mask).view(np.uint8)
+    x, y, width, height = cv2.boundingRect(flags)
     window = np.s_[y : y + height, x : x + width]
-    padded = cv2.copyMakeBorder(mask[window], 1, 1, 1, 1, cv2.BORDER_CONSTANT | cv2.BORDER_ISOLATED, value=0)
+    if width == 0:
+        return window, np.zeros((0, 0), dtype=np.float32)
+    padded = cv2.copyMakeBorder(flags[window], 1, 1, 1, 1, cv2.BORDER_CONSTANT | cv2.BORDER_ISOLATED, value=0)
     # Intel's version is off by one ulp depending on the memory address, which breaks ties at random; the switch is
     # kept per thread.
     used_ipp = cv2.ipp.useIPP()
     cv2.ipp.setUseIPP(False)
     try:
-        out[window] = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+        return window, cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     finally:
         cv2.ipp.setUseIPP(used_ipp)
 

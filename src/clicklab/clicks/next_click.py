@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from clicklab.clicks.distance import distance_to_background
+from clicklab.clicks.distance import deeper_of_two
 from clicklab.records import EMPTY, IGNORE
 
 
@@ -65,7 +66,7 @@ def robot_click(pred: Tensor, target: Tensor, clicked: Tensor) -> tuple[Tensor, 
     """
     missed = (target == 1) & ~pred
     excess = (target != 1) & (target != IGNORE) & pred
-    depth, positive = _deeper_error(missed, excess, ~clicked)
+    depth, _, positive = deeper_of_two(missed, excess, ~clicked)
     return _pixel(depth.flatten(1).argmax(dim=1), depth.shape[-1]), positive.to(torch.int8)
 
 
@@ -95,33 +96,33 @@ def training_click(
         yx (B, 2) float32 and label (B,) int8: 1 positive, 0 negative; -1 with yx -1 where there is no error.
     """
     shown, wanted = probability[:, 0].float(), target[:, 0] > 0.5
-    depth, positive = _deeper_error(wanted & (shown < threshold), ~wanted & (shown > threshold))
+    depth, deepest, positive = deeper_of_two(wanted & (shown < threshold), ~wanted & (shown > threshold))
     depth = depth.flatten(1)
-    deepest = depth.amax(dim=1)
     allowed = depth > (deepest / (law.first_ratio if first else law.ratio))[:, None]
     if not first and law.centre + law.border > 0:
         kind = torch.rand(len(depth), 1, generator=generator, device=depth.device, dtype=torch.float64)
         allowed = torch.where(kind < law.centre, depth == deepest[:, None], allowed)
         allowed = torch.where(kind >= 1 - law.border, (depth > 0) & (depth <= law.border_depth), allowed)
-    rank = allowed.cumsum(dim=1, dtype=torch.int32)
-    count = rank[:, -1]
-    chance = torch.rand(len(count), generator=generator, device=depth.device, dtype=torch.float64)
-    chosen = (chance * count).int() + 1
-    # where nothing is to be found the index runs past the end; such samples are replaced below
-    index = torch.searchsorted(rank, chosen[:, None]).squeeze(1)
+    chance = torch.rand(len(depth), generator=generator, device=depth.device, dtype=torch.float64)
+    index = _drawn(allowed, chance)
     found = deepest > 0
     yx = torch.where(found[:, None], _pixel(index, probability.shape[-1]), -1.0)
     return yx, torch.where(found, positive.to(torch.int8), EMPTY)
 
 
-def _deeper_error(missed: Tensor, excess: Tensor, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Depth map (B, H, W) of the error that wins and (B,) bool: it is the missed part. A tie goes to the excess."""
-    depth = distance_to_background(torch.cat([missed, excess])).unflatten(0, (2, -1))
-    if allowed is not None:
-        depth = depth * allowed
-    missed_depth, excess_depth = depth.flatten(2).amax(dim=2)
-    positive = missed_depth > excess_depth
-    return torch.where(positive[:, None, None], depth[0], depth[1]), positive
+def _drawn(allowed: Tensor, chance: Tensor) -> Tensor:
+    """(B,) index of one True of each row of `allowed` (B, N); any number where a row has none.
+
+    Args:
+        allowed: bool.
+        chance: (B,) float64 in [0, 1): the place among the row's True.
+    """
+    if allowed.device.type == "cpu":  # here a look at every row costs a tenth of sums over all of them
+        places = [np.flatnonzero(row) for row in allowed.numpy()]
+        chosen = zip(places, chance.tolist(), strict=True)
+        return torch.tensor([int(place[int(part * len(place))]) if len(place) else 0 for place, part in chosen])
+    rank = allowed.cumsum(dim=1, dtype=torch.int32)
+    return torch.searchsorted(rank, (chance * rank[:, -1]).int()[:, None] + 1).squeeze(1)
 
 
 def _pixel(index: Tensor, width: int) -> Tensor:
