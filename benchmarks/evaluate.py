@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from clicklab.evaluation.session import Session
 from clicklab.methods import method_package
 from clicklab.records import Clicks, EvaluationObject, Prediction, SkippedObject
 from data_modules.datasets import Shapes, open_dataset
+from data_modules.process_memory import keep_freed_memory
 from data_modules.sample import EvaluationObjects
 
 Clicked = dict[int, list[tuple[int, int, int]]]  # index of the object -> its clicks
@@ -136,6 +138,9 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=640, help="longer side of drawn images")
     parser.add_argument("--clicks", type=int, default=6)
     parser.add_argument("--batch", type=int, nargs="+", default=None, help="default: 1 4 16, with --gpu 32 as well")
+    parser.add_argument(
+        "--precision", choices=["32-true", "bf16-mixed"], default="32-true", help="of the lockstep rows"
+    )
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/evaluate.json"), metavar="FILE")
     options = parser.parse_args()
@@ -146,12 +151,16 @@ def main() -> None:
     hyper_parameters = {"variant": sizes["variant"], "network_options": {}}
     network = method_package(options.method).build(hyper_parameters).to(device).eval()
     items = objects(options.data, sizes["objects"], options.side)
-    protocol = Protocol(max_clicks=options.clicks, choice="automatic")
+    straight = Protocol(max_clicks=options.clicks, choice="automatic")
+    protocol = replace(straight, precision=options.precision)
+    keep_freed_memory()  # as `clicklab evaluate` does
     ways = {"one by one": one_by_one} | {f"lockstep {n}": in_lockstep(n) for n in sizes["batch"]}
     rows, first = {}, None
-    print(f"{options.method} {sizes['variant']}, {len(items)} objects, {options.clicks} clicks, with flip, {device}")
+    print(
+        f"{options.method} {sizes['variant']}, {len(items)} objects, {options.clicks} clicks, with flip, {device}, {options.precision}"
+    )
     for name, way in ways.items():
-        row, clicked = measure(way, network, items, protocol, device)
+        row, clicked = measure(way, network, items, protocol if first else straight, device)
         first = first or (row, clicked)
         row["ratio"] = row["objects per second"] / first[0]["objects per second"]
         row["same clicks"] = sum(clicked[n] == first[1][n] for n in clicked) / len(clicked)
@@ -162,7 +171,14 @@ def main() -> None:
             f"   same clicks {row['same clicks']:4.0%}"
         )
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    record = {"method": options.method, "device": device, "clicks": options.clicks, **sizes, "rows": rows}
+    record = {
+        "method": options.method,
+        "device": device,
+        "precision": options.precision,
+        "clicks": options.clicks,
+        **sizes,
+        "rows": rows,
+    }
     options.output.write_text(json.dumps(record, indent=1))
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from clicklab.clicks.next_click import robot_click, training_click
 from data_modules.datasets import Shapes
+from data_modules.process_memory import keep_freed_memory
 
 EXACT, APPROXIMATE = 0, 5  # of cv2.distanceTransform
 Masks = tuple[Tensor, Tensor, Tensor]
@@ -122,6 +123,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/bench/next_click.json"), metavar="FILE")
     options = parser.parse_args()
     given = masks(options.batch, options.side)
+    keep_freed_memory()  # as the commands do
     print(f"next click, {options.batch} masks of {options.side} x {options.side}, median of {options.repeats}")
     rules = {}
     for rule in RULES:

@@ -21,9 +21,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from clicklab.compile_callback import CompileParts
 from clicklab.methods import METHODS
 from data_modules.datamodule import InteractiveDataModule
 from data_modules.datasets import Shapes
+from data_modules.process_memory import keep_freed_memory
 from data_modules.sources import TrainingSource
 from data_modules.targets import TargetLaw
 
@@ -31,7 +33,9 @@ WAYS: dict[str, dict[str, Any]] = {
     "32-true": {},
     "bf16-mixed": {"precision": "bf16-mixed"},
     "32-true, checkpointed blocks": {"network_options": {"checkpoint_blocks": True}},
+    "bf16-mixed, compiled": {"precision": "bf16-mixed", "compiled": True},
 }
+UNASKED = list(WAYS)[:3]  # compiling takes minutes, and pays on a GPU only
 
 
 class Stopwatches(pl.Callback):
@@ -112,7 +116,7 @@ def measure(kind: type[pl.LightningModule], variant: str, way: dict[str, Any], o
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[watches],
+        callbacks=[watches, CompileParts()] if way.get("compiled") else [watches],
     )
     if options.gpu:
         torch.cuda.reset_peak_memory_stats()
@@ -144,7 +148,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="steps that count")
     parser.add_argument("--warm-up", type=int, default=1, help="steps before them")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare data")
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument(
+        "--ways", nargs="+", choices=list(WAYS), default=None, help="default: not compiled, with --gpu all"
+    )
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/train_step.json"), metavar="FILE")
     options = parser.parse_args()
@@ -153,9 +159,11 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore")  # Lightning's remarks on a run that is meant to be this short
     kind = module_of(options.method)
+    device = torch.cuda.get_device_name() if options.gpu else f"CPU, {torch.get_num_threads()} threads"
+    keep_freed_memory()  # as `clicklab fit` does
     rows: dict[str, dict[str, float]] = {}
-    print(f"{options.method} {variant}, batch {options.batch}, crops of {options.crop}")
-    for name in options.ways:
+    print(f"{options.method} {variant}, batch {options.batch}, crops of {options.crop}, {device}")
+    for name in options.ways or (WAYS if options.gpu else UNASKED):
         rows[name] = measure(kind, variant, WAYS[name], options)
         first = next(iter(rows.values()))["samples per second"]
         rows[name]["ratio"] = rows[name]["samples per second"] / first
@@ -164,7 +172,8 @@ def main() -> None:
         )
         print(f"  {name:30}{rows[name]['samples per second']:8.2f} samples/s{rows[name]['ratio']:6.2f}x   {shares}")
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    record = {"method": options.method, "variant": variant, "batch": options.batch, "crop": options.crop, "rows": rows}
+    record = {"method": options.method, "variant": variant, "batch": options.batch, "crop": options.crop}
+    record |= {"device": device, "rows": rows}
     options.output.write_text(json.dumps(record, indent=1))
 
 
