@@ -156,9 +156,8 @@ def main() -> None:
     keep_freed_memory()  # as `clicklab evaluate` does
     ways = {"one by one": one_by_one} | {f"lockstep {n}": in_lockstep(n) for n in sizes["batch"]}
     rows, first = {}, None
-    print(
-        f"{options.method} {sizes['variant']}, {len(items)} objects, {options.clicks} clicks, with flip, {device}, {options.precision}"
-    )
+    print(f"{options.method} {sizes['variant']}, {len(items)} objects, {options.clicks} clicks, with flip")
+    print(f"{device}, lockstep in {options.precision}")
     for name, way in ways.items():
         row, clicked = measure(way, network, items, protocol if first else straight, device)
         first = first or (row, clicked)
