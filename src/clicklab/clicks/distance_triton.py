@@ -61,9 +61,12 @@ def _rows(in_column, answer, width, BLOCK: tl.constexpr):  # noqa: ANN001, ANN20
     reach = tl.minimum(own, tl.minimum(column + 1, width - column).to(tl.float32))
     reach = tl.where(inside, reach, 0.0)
     nearest = reach * reach
-    for step in range(1, tl.max(reach, axis=0).to(tl.int32)):
+    end = tl.max(reach, axis=0).to(tl.int32)
+    step = 1
+    while step < end:  # no `range`: older interpreters of Triton cannot take its end from a tensor
         left = tl.load(row + column - step, mask=inside & (column >= step), other=0.0)
         right = tl.load(row + column + step, mask=column + step < width, other=0.0)
         side = tl.minimum(left, right)
         nearest = tl.minimum(nearest, side * side + step * step)
+        step += 1
     tl.store(answer + tl.program_id(0).to(tl.int64) * width + column, tl.sqrt_rn(nearest), mask=inside)
