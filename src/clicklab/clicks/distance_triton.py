@@ -38,14 +38,17 @@ def _columns(flags, in_column, height, width, BLOCK: tl.constexpr):  # noqa: ANN
     inside = column < width
     first = tl.program_id(0).to(tl.int64) * height * width + column
     run = tl.zeros([BLOCK], dtype=tl.float32)
-    for row in range(height):
+    row = 0
+    while row < height:  # no `range`: older interpreters of Triton cannot take its end from an argument
         flag = tl.load(flags + first + row * width, mask=inside, other=0)
         run = tl.where(flag != 0, run + 1.0, 0.0)
         tl.store(in_column + first + row * width, run, mask=inside)
+        row += 1
     tl.debug_barrier()  # what one thread has written another one may read
     run = tl.zeros([BLOCK], dtype=tl.float32)
-    for back in range(height):
-        place = in_column + first + (height - 1 - back) * width
+    while row > 0:
+        row -= 1
+        place = in_column + first + row * width
         above = tl.load(place, mask=inside, other=0.0)
         run = tl.where(above > 0, run + 1.0, 0.0)
         tl.store(place, tl.minimum(above, run), mask=inside)
@@ -63,7 +66,7 @@ def _rows(in_column, answer, width, BLOCK: tl.constexpr):  # noqa: ANN001, ANN20
     nearest = reach * reach
     end = tl.max(reach, axis=0).to(tl.int32)
     step = 1
-    while step < end:  # no `range`: older interpreters of Triton cannot take its end from a tensor
+    while step < end:
         left = tl.load(row + column - step, mask=inside & (column >= step), other=0.0)
         right = tl.load(row + column + step, mask=column + step < width, other=0.0)
         side = tl.minimum(left, right)
