@@ -1,9 +1,13 @@
-"""What several candidates are good for: one click in the middle of every object and part of held-out Shapes.
+"""What several candidates are good for: one click in the middle of every object and part, and the robot's next ones.
 
-    python benchmarks/first_click.py [CHECKPOINT ...] [--scenes 200] [--output FILE.json]
+    python benchmarks/first_click.py [CHECKPOINT ...] [--data NAME=FOLDER --split val] [--clicks 8] [--output FILE.json]
 
-Mean IoU of the best candidate by the ground truth, of the one chosen by score and of a random one, and the mean IoU of
-pairs of candidates (overlap). Without a checkpoint: an untrained PiClick.
+After the first click: mean IoU of the best candidate by the ground truth, of the one chosen by score and of a random
+one, and the mean IoU of pairs of candidates (overlap); a network with a single mask has one IoU three times.
+With --clicks: mean IoU after each click of the robot's dialogue, no object stopping early, once with candidates chosen
+by score and once by the ground truth. DISNet chooses at the first click and goes on from there, PiClick at every click.
+
+Without --data: held-out Shapes, objects with parts. Without a checkpoint: an untrained PiClick.
 """
 
 from __future__ import annotations
@@ -11,74 +15,185 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import clicklab
+from clicklab.cli import find_device, name_and_folder
 from clicklab.evaluation.candidate_sheet import first_click
+from clicklab.evaluation.play import evaluate_objects, view_scale_of
 from clicklab.evaluation.predictor import predictor_for
-from clicklab.evaluation.protocol import Protocol
+from clicklab.evaluation.protocol import ORACLE, Protocol
 from clicklab.evaluation.session import Session
+from clicklab.evaluation.transforms import ZoomIn
 from clicklab.methods import method_package
-from clicklab.records import SkippedObject
-from data_modules.datasets import Shapes
-from data_modules.sample import EvaluationObjects
+from clicklab.records import IGNORE, EvaluationObject, SkippedObject
+from data_modules.datasets import Shapes, open_dataset
+from data_modules.sample import BrokenScene, EvaluationObjects
 
 MIN_AREA = 40  # pixels; as in training (experiments/piclick/nested.yaml)
+EVERYTHING = 10**6  # pixels: a zoom-in that never looks at less sees the whole image
+WAYS = {"": "by score", ORACLE: "by ground truth"}
 
 
-def iou(one, other):
-    """IoU of two masks, 0 where both are empty."""
-    return (one & other).sum() / max(1, (one | other).sum())
+class Spread:
+    """At most `limit` objects of a dataset, evenly spread over it; item i carries index i, small ones are skipped.
+
+    Attributes:
+        dataset: where they come from.
+        kinds: what each object is: a `part` of another one, a `whole with parts`, or a `plain whole`.
+    """
+
+    def __init__(self, dataset, limit=None):
+        self.dataset, self.objects = dataset, EvaluationObjects(dataset)
+        count = min(limit or len(self.objects), len(self.objects))
+        self.chosen = [number * len(self.objects) // count for number in range(count)]
+        listed = [self.objects.items[number] for number in self.chosen]
+        trees = {scene: tree_of(dataset, scene) for scene in sorted({scene for scene, _ in listed})}
+        self.kinds = [kind_of(key, trees[scene]) for scene, key in listed]
+
+    def __len__(self):
+        return len(self.chosen)
+
+    def __getitem__(self, index):
+        item = replace(self.objects[self.chosen[index]], index=index)
+        if isinstance(item, EvaluationObject) and (item.target == 1).sum() < MIN_AREA:
+            return SkippedObject(item.name, item.object, index, f"smaller than {MIN_AREA} pixels")
+        return item
 
 
-def answers(network, scenes):
-    """For each object: its kind, the IoU of every candidate, the one chosen, the mean IoU of pairs of candidates."""
-    shapes = Shapes(length=scenes, size=64, split="val", crowd=1, parts=True)
-    objects = EvaluationObjects(shapes)
-    predictor = predictor_for(network, Protocol(preset="clean"))
-    for (index, key), number in zip(objects.items, range(len(objects)), strict=True):
-        item = objects[number]
-        if isinstance(item, SkippedObject) or (item.target == 1).sum() < MIN_AREA:
-            continue
-        tree = shapes[index].objects
-        kind = "whole with parts" if any(entry.parent == key for entry in tree.values()) else "plain whole"
-        session = Session(predictor, keep_history=False)
-        session.set_image(item.image)
-        session.add_click(*first_click(item))
-        masks = session.candidates > predictor.mask_threshold
-        pairs = [iou(masks[i], masks[j]) for i in range(len(masks)) for j in range(i)]
-        ious = [iou(mask, item.target == 1) for mask in masks]
-        yield "part" if tree[key].parent else kind, ious, session.turn.chosen, np.mean(pairs) if pairs else 1.0
+def tree_of(dataset, scene):
+    """Object id -> id of its parent; of a scene that cannot be read, nothing."""
+    try:
+        return {key: entry.parent for key, entry in dataset[scene].objects.items()}
+    except BrokenScene:
+        return {}
 
 
-def measure(network, scenes):
-    """Kind of object -> mean figures, `all` first."""
-    rows = defaultdict(list)
-    for kind, ious, chosen, overlap in answers(network, scenes):
-        for name in ("all", kind):
-            rows[name].append((max(ious), ious[chosen], np.mean(ious), overlap))
-    names = ("best", "chosen", "random", "overlap")
-    return {kind: {"objects": len(found)} | dict(zip(names, np.mean(found, axis=0).tolist(), strict=True))
-            for kind, found in rows.items()}  # fmt: skip
+def kind_of(key, tree):
+    """What an object is to the others of its scene."""
+    if tree.get(key):
+        return "part"
+    return "whole with parts" if key in tree.values() else "plain whole"
+
+
+def compared(masks, target):
+    """IoU of each candidate (K, H, W) bool with a target (H, W) in {1, 0, -1}; mean IoU of pairs of candidates."""
+    sets = torch.cat([masks, (target == 1)[None]])[:, target != IGNORE].float()
+    shared = sets @ sets.T
+    area = shared.diagonal()
+    ious = (shared / (area[:, None] + area - shared).clamp_min(1)).cpu()
+    first, second = torch.tril_indices(len(masks), len(masks), -1)
+    return ious[-1, :-1].tolist(), ious[first, second].mean().item() if len(masks) > 1 else 1.0
+
+
+@torch.no_grad()
+def first_answers(network, objects, protocol, device, batch_size):
+    """Index of each object -> name, id, share of the image, IoU of every candidate, the one chosen, their overlap."""
+    predictor = predictor_for(network, protocol, view_scale_of(objects), device)
+    rows = {}
+    for start in range(0, len(objects), batch_size):
+        items = [objects[number] for number in range(start, min(start + batch_size, len(objects)))]
+        items = [item for item in items if isinstance(item, EvaluationObject)]
+        sessions = [Session(predictor, keep_history=False) for _ in items]
+        for item, session in zip(items, sessions, strict=True):
+            session.set_image(item.image)
+            session.place_click(*first_click(item))
+        predictor.answer(sessions)
+        for item, session in zip(items, sessions, strict=True):
+            target = torch.from_numpy(np.ascontiguousarray(item.target)).to(device)
+            ious, overlap = compared(session.turn.candidates > predictor.mask_threshold, target)
+            facts = {"name": item.name, "object": item.object, "share": float((item.target == 1).mean())}
+            rows[item.index] = facts | {"ious": ious, "chosen": session.turn.chosen, "overlap": overlap}
+    return rows
+
+
+def measure(network, objects, options, device):
+    """Settings, mean figures by kind of object (`all` first), and what they were made of."""
+    rule = getattr(network, "zoom_in", ZoomIn())  # None: it never zooms in
+    whole = replace(rule, min_crop_size=EVERYTHING) if rule and options.whole_image else None
+    protocol = Protocol(preset="clean", max_clicks=options.clicks, target_iou=1.01, zoom_in=whole)
+    rows = first_answers(network, objects, protocol, device, options.batch_size)
+    for index, row in rows.items():
+        row |= {"kind": objects.kinds[index], "clicks": {}}
+    if options.clicks > 1:
+        played = evaluate_objects(network, {"": objects}, protocol, batch_size=options.batch_size, device=device)
+        for suffix, record in played["datasets"].items():
+            for row in record["objects"]:
+                rows[row["index"]]["clicks"][WAYS[suffix]] = row["ious"]
+    kinds = defaultdict(list)
+    for row in rows.values():
+        kinds["all"].append(row)
+        kinds[row["kind"]].append(row)
+    figures = {kind: means(found) for kind, found in kinds.items()}
+    skipped = len(objects) - len(rows)
+    return {
+        "protocol": protocol.to_dict(network),
+        "skipped": skipped,
+        "figures": figures,
+        "objects": list(rows.values()),
+    }
+
+
+def means(rows):
+    """Mean figures of some objects."""
+    figures = {
+        "objects": len(rows),
+        "best": np.mean([max(row["ious"]) for row in rows]),
+        "chosen": np.mean([row["ious"][row["chosen"]] for row in rows]),
+        "random": np.mean([np.mean(row["ious"]) for row in rows]),
+        "overlap": np.mean([row["overlap"] for row in rows]),
+    }
+    for way in rows[0]["clicks"]:
+        figures[f"clicks, {way}"] = np.mean([row["clicks"][way] for row in rows], axis=0).tolist()
+    return figures
+
+
+def table(name, record):
+    """The means as text."""
+    lines = [name]
+    for kind, figures in record["figures"].items():
+        shown = [f"{key} {value:.3g}" for key, value in figures.items() if not isinstance(value, list)]
+        lines.append(f"  {kind:18}" + "   ".join(shown))
+    for way, curve in record["figures"].get("all", {}).items():
+        if isinstance(curve, list):
+            lines.append(f"  IoU after {way}: " + " ".join(f"{iou:.3f}" for iou in curve))
+    return "\n".join(lines)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", nargs="*", type=Path)
-    parser.add_argument("--scenes", type=int, default=200)
+    parser.add_argument("--data", metavar="NAME=FOLDER", help="default: held-out Shapes")
+    parser.add_argument("--split", help="of that dataset")
+    parser.add_argument("--scenes", type=int, default=200, help="of Shapes (default %(default)s)")
+    parser.add_argument("--limit", type=int, help="at most so many objects, spread over the dataset")
+    parser.add_argument("--clicks", type=int, default=1, help="of every dialogue (default %(default)s)")
+    parser.add_argument("--whole-image", action="store_true", help="no network zooms in, as DISNet never does")
+    parser.add_argument("--batch-size", type=int, default=8, help="objects in lockstep (default %(default)s)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ... (default: cuda where there is one)")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/first_click.json"), metavar="FILE")
     options = parser.parse_args()
-    networks = {str(path): path for path in options.checkpoint} or {"untrained PiClick": None}
-    record = {}
-    for name, path in networks.items():
+    device = find_device(options.device)
+    if options.data:
+        name, folder = name_and_folder(options.data)
+        dataset = open_dataset(name, folder, **({"split": options.split} if options.split else {}))
+    else:
+        dataset = Shapes(length=options.scenes, size=64, split="val", crowd=1, parts=True)
+    objects = Spread(dataset, options.limit)
+    settings = {key: value for key, value in vars(options).items() if key not in ("checkpoint", "output")}
+    record = {"settings": settings | {"device": device}, "networks": {}}
+    for path in options.checkpoint or [None]:
         small = {"variant": "tiny", "network_options": {"image_size": 64, "embed_dim": 128, "depth": 4}}
-        network = method_package("piclick").build(small).eval() if path is None else clicklab.load(path)
-        record[name] = measure(network, options.scenes)
-        print(name)
-        for kind, figures in record[name].items():
-            print(f"  {kind:18}" + "   ".join(f"{key} {value:.3g}" for key, value in figures.items()))
+        network = (
+            method_package("piclick").build(small).to(device).eval() if path is None else clicklab.load(path, device)
+        )
+        name = "untrained PiClick" if path is None else str(path)
+        record["networks"][name] = measure(network, objects, options, device)
+        print(table(name, record["networks"][name]))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(record, indent=1))
 

@@ -37,6 +37,8 @@ class TargetLaw:
         min_object_area: objects with fewer pixels after augmentation are no targets (SBD 80, COCO+LVIS 1000).
         keep_background_prob: chance that a crop without any object is used as it is (SBD 0.01, COCO+LVIS 0.05).
         use_hierarchy: walk down the object tree, see `nested_target` (RITM's option of that name, off in all configs).
+        parts: objects inside others are drawn as often as roots, and whole; False: roots alone, as officially. Ours,
+            for methods that learn a single mask on the nested regions on which DISNet and PiClick learn several.
         max_share: below 1: a crop is only used if it has a target, and one that covers a smaller share of it than this
             (FocalClick: 0.85).
     """
@@ -48,6 +50,7 @@ class TargetLaw:
     keep_background_prob: float = 0.0
     keep_stuff: bool = False
     use_hierarchy: bool = False
+    parts: bool = False
     max_share: float = 1.0
 
     def __post_init__(self) -> None:
@@ -58,6 +61,8 @@ class TargetLaw:
             raise ValueError(f"targets.max_merged is {self.max_merged}: a union has at least 2 objects")
         if self.min_object_area < 0:
             raise ValueError(f"targets.min_object_area is {self.min_object_area}: give a number of pixels, 0 or more")
+        if self.parts and self.use_hierarchy:
+            raise ValueError("targets.parts and use_hierarchy are both true: they are two ways to draw parts")
         if not 0 < self.max_share <= 1:
             raise ValueError(f"targets.max_share is {self.max_share}: a share of the crop, above 0 and at most 1")
 
@@ -185,14 +190,14 @@ def choose_target(
     rng: np.random.Generator,
     stuff_too: bool = True,
 ) -> Target:
-    """One root object, or now and then the union of several. Without objects the target is empty.
+    """One root object (or any, see `TargetLaw.parts`), now and then the union of several; empty without objects.
 
     Args:
         layers: (H, W, L) ids, settled; ids that are not in `objects` (too small) still count as other objects.
         objects: what may be chosen.
         stuff_too: whether stuff may be chosen where there are other roots.
     """
-    ids = choose_roots(objects, law, rng, stuff_too)
+    ids = choose_objects(objects, law, rng, stuff_too)
     if not (ids and law.use_hierarchy):
         return whole_target(layers, objects, ids)
     nested = [nested_target(key, layers, objects, rng) for key in ids]
@@ -207,19 +212,19 @@ def choose_target(
     )
 
 
-def choose_roots(
+def choose_objects(
     objects: dict[int, SceneObject], law: TargetLaw, rng: np.random.Generator, stuff_too: bool = True
 ) -> tuple[int, ...]:
-    """Ids of one root object, or now and then of several; of none where there is none."""
-    roots = [key for key, entry in objects.items() if entry.parent == 0]
+    """Ids of one object that the law allows, or now and then of several; of none where there is none."""
+    allowed = [key for key, entry in objects.items() if law.parts or entry.parent == 0]
     if not stuff_too:
-        roots = [key for key in roots if not objects[key].stuff] or roots
-    if not roots:
+        allowed = [key for key in allowed if not objects[key].stuff] or allowed
+    if not allowed:
         return ()
     count = 1
-    if len(roots) > 1 and rng.random() < law.merge_prob:
-        count = int(rng.integers(2, min(len(roots), law.max_merged) + 1))
-    return tuple(roots[i] for i in rng.choice(len(roots), size=count, replace=False))
+    if len(allowed) > 1 and rng.random() < law.merge_prob:
+        count = int(rng.integers(2, min(len(allowed), law.max_merged) + 1))
+    return tuple(allowed[i] for i in rng.choice(len(allowed), size=count, replace=False))
 
 
 def whole_target(layers: np.ndarray, objects: dict[int, SceneObject], ids: tuple[int, ...]) -> Target:

@@ -25,7 +25,7 @@ from data_modules.targets import (
     Point,
     PointLaw,
     TargetLaw,
-    choose_roots,
+    choose_objects,
     choose_target,
     remove_objects,
     sample_points,
@@ -191,7 +191,7 @@ class TrainingSamples(Dataset[TrainingSample]):
     def _zoomed(self, zoom: SceneZoom, whole: _Settled, stuff_too: bool, rng: np.random.Generator) -> _Settled | None:
         """A crop whose target was drawn from the whole scene, which was seen accordingly; None as in `_crop`."""
         for _ in range(VIEWS if whole.objects else 1):
-            target = choose_roots(whole.objects, self.targets, rng, stuff_too)
+            target = choose_objects(whole.objects, self.targets, rng, stuff_too)
             view = zoom(Crop(whole.image, whole.layers, whole.objects, target), rng)
             crop = self._augmented(view, rng)
             seen = tuple(key for key in target if crop.areas.get(key, 0) >= max(self.targets.min_object_area, 1))
@@ -207,7 +207,7 @@ class TrainingSamples(Dataset[TrainingSample]):
         """The crop with its target, drawn now unless that was done before."""
         ids = crop.target
         if ids is None:
-            ids = choose_roots(self._large_enough(crop), self.targets, rng, stuff_too)
+            ids = choose_objects(self._large_enough(crop), self.targets, rng, stuff_too)
         return Crop(crop.image, crop.layers, crop.objects, ids)
 
     def _another(self, rng: np.random.Generator) -> Crop:

@@ -143,9 +143,27 @@ class ObjectTable:
     area: Tensor
     target: Tensor
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> ObjectTable:
-        """The same table on another device."""
-        return ObjectTable(*(getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)))
+    def packed(self) -> Tensor:
+        """(6, N) int64: all columns in their order."""
+        return torch.stack([getattr(self, column.name).long() for column in fields(self)])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # as numbers: a data worker would hand over every one of these small tensors in a shared file of its own, which
+        # takes longer than the images do and runs out of open files
+        return _unpickled, (self.packed().cpu().numpy(), self.ids.device)
+
+
+def split_tables(packed: Tensor, lengths: Sequence[int]) -> tuple[ObjectTable, ...]:
+    """Tables from their `packed` columns (6, N) side by side; `lengths` says how many objects each has."""
+    ids, layer, parent, stuff, area, target = packed
+    columns = (ids, layer, parent, stuff.bool(), area, target.bool())
+    pieces = zip(*(column.split(list(lengths)) for column in columns), strict=True)
+    return tuple(ObjectTable(*piece) for piece in pieces)
+
+
+def _unpickled(packed: np.ndarray, device: torch.device) -> ObjectTable:
+    (table,) = split_tables(torch.from_numpy(packed).to(device), [packed.shape[1]])
+    return table
 
 
 @dataclass(frozen=True)
@@ -177,7 +195,11 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""
-        objects = None if self.objects is None else tuple(o.to(device, non_blocking) for o in self.objects)
+        objects = self.objects
+        if objects:  # in one piece: hundreds of small copies would each be waited for
+            packed = torch.cat([table.packed() for table in objects], dim=1)
+            packed = packed.to(device, non_blocking=non_blocking)
+            objects = split_tables(packed, [len(table.ids) for table in objects])
         layers = None if self.layers is None else self.layers.to(device, non_blocking=non_blocking)
         return Batch(
             self.image.to(device, non_blocking=non_blocking),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
 from tiny_scenes import BOX, DISK, TinyScenes
 
-from clicklab.records import Batch, EvaluationObject, SkippedObject
+from clicklab.records import Batch, EvaluationObject, ObjectTable, SkippedObject
 from data_modules.datamodule import InteractiveDataModule
 from data_modules.samplers import EachOnceSampler, TrainingSampler
 from data_modules.sources import TrainingSource
@@ -89,6 +90,19 @@ def test_training_batches_are_records_and_differ_between_epochs():
     assert isinstance(batch, Batch) and batch.image.shape == (2, 3, 32, 40) and batch.layers is None
     with_layers = next(iter(make(with_layers=True).train_dataloader()))
     assert with_layers.layers.shape == (2, 2, 32, 40) and len(with_layers.objects) == 2
+
+
+def test_object_tables_travel_whole_and_without_shared_files():
+    """A worker would share every one of their tensors by itself: hundreds of open files for a batch of 64."""
+    here = next(iter(make(with_layers=True).train_dataloader()))
+    sent = next(iter(make(with_layers=True, num_workers=1).train_dataloader()))
+    nothing = ObjectTable(*(column[:0] for column in vars(here.objects[0]).values()))
+    odd = replace(here, objects=(nothing, here.objects[1]))
+    for mine, other in [(here, sent), (here, here.to("cpu")), (odd, odd.to("cpu"))]:
+        for table, arrived in zip(mine.objects, other.objects, strict=True):
+            for name, column in vars(table).items():
+                assert torch.equal(getattr(arrived, name), column) and getattr(arrived, name).dtype == column.dtype
+                assert not getattr(arrived, name).is_shared()
 
 
 @pytest.mark.parametrize("workers", [0, 2])

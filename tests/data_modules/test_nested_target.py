@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 
 from data_modules.nested_target import nested_target
 from data_modules.sample import SceneObject
@@ -36,6 +37,24 @@ def test_every_node_has_its_share():
     # 1/2 stop at the root, 1/4 for each child; PART stops with 1/2 before its only child
     for node, share in {WHOLE: 0.5, DOT: 0.25, PART: 0.125, INNER: 0.125}.items():
         assert abs(seen[node] / 4000 - share) < 0.03
+
+
+def test_parts_are_drawn_like_roots_and_whole():
+    layers, objects = tree()
+    objects |= {9: SceneObject(0)}
+    layers[47:, :, 0] = 9
+    rng, seen = np.random.default_rng(0), Counter()
+    for _ in range(4000):
+        target = choose_target(layers, objects, TargetLaw(parts=True, merge_prob=0.0), rng)
+        (key,) = target.ids
+        seen[key] += 1
+        assert target.whole and not target.excluded
+        assert np.array_equal(target.mask == 1, layers[..., objects[key].layer] == key)
+    assert set(seen) == set(objects) and all(abs(count / 4000 - 1 / 5) < 0.03 for count in seen.values())
+    roots = {choose_target(layers, objects, TargetLaw(merge_prob=0.0), rng).ids[0] for _ in range(60)}
+    assert roots == {WHOLE, 9}
+    with pytest.raises(ValueError, match="two ways to draw parts"):
+        TargetLaw(parts=True, use_hierarchy=True)
 
 
 def test_masks_fit_together():

@@ -40,7 +40,14 @@ def test_nof_counts_late_success_as_failure_only_officially():
 def test_mean_curves_hold_the_last_iou():
     assert iou_at(CURVES, 1) == pytest.approx((0.5 + 0.95 + 0.2) / 3)
     assert miou_curve(CURVES, 4) == pytest.approx([1.65 / 3, 2.15 / 3, 2.5 / 3, 2.55 / 3])
-    assert seconds_per_click(3.0, 6) == 0.5 and math.isnan(seconds_per_click(0.0, 0))
+
+
+def test_seconds_of_first_and_later_clicks():
+    """Two objects: 3 s for 4 clicks, 1 s until the first answer; 2 s for 1 click."""
+    assert seconds_per_click([3.0, 2.0], [1.0, 2.0], [4, 1]) == (5 / 5, 3 / 2, 2 / 3)
+    every, first, later = seconds_per_click([2.0], [2.0], [1])
+    assert every == first == 2.0 and math.isnan(later)
+    assert all(map(math.isnan, seconds_per_click([], [], [])))
 
 
 def test_boundary_iou_equals_iterated_erosion():

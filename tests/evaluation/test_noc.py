@@ -31,7 +31,11 @@ def made_up(count):
         ious = torch.rand(1 + index % 4, generator=torch.Generator().manual_seed(index)).tolist()
         clicks = [(index, k, k % 2) for k in range(len(ious))]
         changes = [[10 * index + k] * (k % 3) for k in range(len(ious))]
-        results.append(ObjectResult(index, f"image{index}", 1, clicks, ious, 0.5, changes=changes))
+        seconds = 0.25 * (index + len(ious))
+        first = 0.125 * (index + 1)
+        results.append(
+            ObjectResult(index, f"image{index}", 1, clicks, ious, seconds, changes=changes, first_seconds=first)
+        )
     return results
 
 
@@ -72,6 +76,23 @@ def test_two_processes_equal_one():
         assert answers == [expected, expected]
 
 
+def test_first_and_later_clicks_have_their_own_seconds():
+    """Means over clicks, not over objects or ranks: the two-process test compares these values too."""
+    metric, objects = NoCMetric(REFINED), made_up(9)
+    metric.update(objects[:4])
+    metric.update(objects[2:])  # two of them again
+    values = metric.compute()
+    clicks = [len(one.ious) for one in objects]
+    first = sum(one.first_seconds for one in objects)
+    later = sum(one.seconds for one in objects) - first
+    assert values["SPC"].item() == pytest.approx((first + later) / sum(clicks))
+    assert values["SPC@1"].item() == pytest.approx(first / 9)
+    assert values["SPC@2+"].item() == pytest.approx(later / sum(n - 1 for n in clicks))
+    metric.reset()
+    metric.update(objects[:1])  # one click
+    assert metric.compute()["SPC@1"] == objects[0].first_seconds and metric.compute()["SPC@2+"].isnan()
+
+
 def test_rows_come_back_as_results():
     metric = NoCMetric(REFINED)
     metric.update(made_up(3))
@@ -89,7 +110,7 @@ def test_rows_come_back_as_results():
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_no_objects_give_nan():
     values = NoCMetric(PROTOCOL).compute()
-    assert values["NoC@90"].isnan() and results_of(values, {}) == []
+    assert values["NoC@90"].isnan() and values["SPC@1"].isnan() and results_of(values, {}) == []
 
 
 class Drawn(Dataset):
@@ -175,6 +196,9 @@ def test_validate_and_test_log_and_write_what_evaluate_gives(stage, tmp_path):
     both = (logged[f"{stage}/A/NoC@90"] + logged[f"{stage}/B/NoC@90"]) / 2
     assert logged[f"{stage}/NoC@90"] == pytest.approx(both)
     assert {f"{stage}/A/IoU@1", f"{stage}/B/NoF@95", f"{stage}/A/SPC", f"{stage}/IoU@3"} <= logged.keys()
+    record = json.loads((tmp_path / "noc" / stage / "latest" / "results.json").read_text())["datasets"]["A"]
+    written = [record[name] for name in ("spc", "spc_first", "spc_later")]
+    assert [logged[f"{stage}/A/{name}"] for name in ("SPC", "SPC@1", "SPC@2+")] == pytest.approx(written)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -17,6 +17,7 @@ from clicklab.methods.disnet import DISNetNet, build, from_official
 from clicklab.methods.disnet.predictor import like_the_view
 from clicklab.methods.disnet.state import Chosen, Proposals
 from clicklab.methods.piclick import PiClickNet
+from clicklab.methods.simpleclick import SimpleClickNet
 from clicklab.records import Clicks, EvaluationObject, Prediction
 
 ONE = Clicks.from_list([[(10.5, 20.0, 1)], [(40.0, 8.0, 1)]])
@@ -115,6 +116,18 @@ def test_every_parameter_learns(options):
     terms = [*answer.extras["masks"], answer.extras["class_logits"], refined]
     sum(term.square().mean() for term in terms).backward()
     assert not [name for name, p in network.named_parameters() if p.grad is None]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("variant", ["small", "tiny"])
+def test_small_variants_run_at_their_size_with_the_vit_of_simpleclick(variant):
+    network = DISNetNet.from_variant(variant).eval()
+    side = network.arguments["image_size"]
+    answer = network(torch.rand(2, 3, side, side), MORE, torch.zeros(2, 1, side, side))
+    assert answer.logits.shape == (2, 1, side, side) and answer.logits.isfinite().all()
+    compared = SimpleClickNet.from_variant(variant).arguments
+    shared = {"image_size", "patch_size", "embed_dim", "depth", "num_heads", "neck_dims", "click_radius"}
+    assert {name: network.arguments[name] for name in shared} == {name: compared[name] for name in shared}
 
 
 def test_wrong_arguments():

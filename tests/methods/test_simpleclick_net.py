@@ -93,7 +93,7 @@ def test_initial_weights():
         assert torch.equal(layer.bias, torch.zeros_like(layer.bias))
 
 
-@pytest.mark.parametrize("variant", ["tiny", "mini"])
+@pytest.mark.parametrize("variant", ["small", "tiny", "mini"])
 def test_small_variants_run_at_their_size(variant):
     network = SimpleClickNet.from_variant(variant).eval()
     side = network.arguments["image_size"]

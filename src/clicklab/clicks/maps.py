@@ -65,12 +65,12 @@ def decay_maps(clicks: Clicks, size: tuple[int, int], cells: tuple[int, int], ra
     Returns:
         (B, 2, h, w) float32 in 0..1: positive, negative; 0 where there is no click of that sign.
     """
-    scale = clicks.yx.new_tensor(cells) / clicks.yx.new_tensor(size)
-    place = (clicks.yx + 0.5) * scale - 0.5
-    rows, columns = (torch.arange(n, device=place.device, dtype=place.dtype) for n in cells)
-    down, across = (place[..., :1] - rows).square(), (place[..., 1:] - columns).square()
-    distance = (down[..., :, None] + across[..., None, :]).sqrt()
-    near = (1 - distance / radius.to(place)[:, None, None]).clamp_min(0.0)
+    squared = []
+    for axis, (count, side) in enumerate(zip(cells, size, strict=True)):
+        place = (clicks.yx[..., axis : axis + 1] + 0.5) * (count / side) - 0.5
+        squared.append((place - torch.arange(count, device=place.device, dtype=place.dtype)).square())
+    distance = (squared[0][..., :, None] + squared[1][..., None, :]).sqrt()
+    near = (1 - distance / radius.to(distance)[:, None, None]).clamp_min(0.0)
     none = near.new_zeros(len(clicks), 1, *cells)  # so that there is a largest value without any slot
     signs = [near * (clicks.label == sign)[..., None, None] for sign in (1, 0)]
     return torch.stack([torch.cat([none, one], dim=1).amax(1) for one in signs], dim=1)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
-from torch.nn.utils.rnn import pad_sequence
 
 from clicklab.records import Batch
 
@@ -66,12 +64,16 @@ def padded_objects(batch: Batch) -> PaddedObjects:
     """The tables of a batch side by side. Raises ValueError for a batch without layers."""
     if batch.layers is None or batch.objects is None:
         raise ValueError("the batch tells nothing about the objects of its scenes: set data.with_layers to true")
-    most = max(1, *(len(table.ids) for table in batch.objects))
+    tables = batch.objects
+    length = torch.tensor([len(table.ids) for table in tables])[:, None]
+    column = torch.arange(max(1, int(length.max())))
+    # the entry of each cell among those of all tables, worked out on the host; what fills up is found behind them
+    entry = torch.where(column < length, length.cumsum(0) - length + column, length.sum())
+    entry = entry.to(batch.layers.device, non_blocking=True)
 
     def padded(name: str) -> Tensor:
-        rows = [getattr(table, name) for table in batch.objects or ()]
-        filled = pad_sequence(rows, batch_first=True)
-        return pad(filled, (0, most - filled.shape[1]))
+        rows = [getattr(table, name) for table in tables]
+        return torch.cat([*rows, rows[0].new_zeros(1)])[entry]
 
     return PaddedObjects(*(padded(name) for name in ("ids", "layer", "parent", "target")))
 

@@ -72,13 +72,13 @@ def hierarchy_sets(batch: Batch, centres: Tensor, most: int = 7) -> RelatedSets:
     assert batch.layers is not None
     centre, is_parent = _position(objects, centres), objects.is_parent
     children = (is_parent & centre[:, None]).any(2)
-    chain, current = [centre], centre
+    above = [centre]
     for _ in range(most - 1):
-        current = (is_parent & current[..., None]).any(1)
-        if not current.any():
-            break
-        chain.append(chain[-1] | current)
-    masks = rendered(batch.layers, objects.ids, torch.stack([*chain, children], dim=1))
+        above.append((is_parent & above[-1][..., None]).any(1))
+    chain = torch.stack(above, dim=1)
+    levels = int(chain.any(2).any(0).sum())  # asked once: on a GPU every question waits
+    chain = chain[:, : max(1, levels)].cumsum(1) > 0
+    masks = rendered(batch.layers, objects.ids, torch.cat([chain, children[:, None]], dim=1))
     masks, inner = masks[:, :-1], masks[:, -1:]
     area = masks.flatten(2).sum(2)
     grows = torch.diff(area, dim=1, prepend=torch.zeros_like(area[:, :1])) > 0

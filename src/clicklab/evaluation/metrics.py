@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,14 @@ from torch import Tensor
 from clicklab.records import IGNORE
 
 Curve = Sequence[float]
+
+
+class SecondsPerClick(NamedTuple):
+    """SPC of all clicks, of the first ones of the dialogues, of the later ones; nan where there are none."""
+
+    every: float
+    first: float
+    later: float
 
 
 def clicks_needed(curve: Curve, threshold: float) -> int | None:
@@ -49,9 +58,18 @@ def miou_curve(curves: Sequence[Curve], max_clicks: int) -> list[float]:
     return [iou_at(curves, click) for click in range(1, max_clicks + 1)]
 
 
-def seconds_per_click(seconds: float, clicks: int) -> float:
-    """SPC: wall time (reading, clicking and predicting, as officially) per click; nan without clicks."""
-    return seconds / clicks if clicks else math.nan
+def seconds_per_click(
+    seconds: Sequence[float], first_seconds: Sequence[float], clicks: Sequence[int]
+) -> SecondsPerClick:
+    """SPC: wall time (reading, clicking and predicting, as officially) per click.
+
+    Args:
+        seconds: of each object, for all its clicks.
+        first_seconds: of each object, the part of them until the first answer.
+        clicks: of each object, 1 or more.
+    """
+    spent, first, count, objects = math.fsum(seconds), math.fsum(first_seconds), sum(clicks), len(clicks)
+    return SecondsPerClick(_per(spent, count), _per(first, objects), _per(spent - first, count - objects))
 
 
 def boundary_iou(pred: Tensor, target: Tensor) -> float:
@@ -76,6 +94,10 @@ def _band(masks: Tensor, depth: int) -> Tensor:
     window = 2 * depth + 1
     near = F.max_pool2d(F.max_pool2d(outside, (window, 1), stride=1), (1, window), stride=1)
     return masks & (near[:, 0] > 0)
+
+
+def _per(seconds: float, clicks: int) -> float:
+    return seconds / clicks if clicks else math.nan
 
 
 def _mean(values: Sequence[float]) -> float:

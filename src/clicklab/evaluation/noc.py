@@ -25,6 +25,7 @@ from clicklab.evaluation.robustness import runs_of
 from clicklab.records import EMPTY, EvaluationObject, SkippedObject
 
 LATEST = "latest"
+SPC = ("SPC", "SPC@1", "SPC@2+")  # of all clicks, of the first ones, of the later ones
 COLUMNS = [
     "index", "object", "ious", "boundary_ious", "clicks", "seconds", "selections", "changes", "initial_iou",
     "first_seconds",
@@ -88,7 +89,10 @@ class NoCMetric(Metric):
         super().sync(*args, **kwargs)
 
     def compute(self) -> dict[str, Tensor]:
-        """The values NoC@.., NoF@.., IoU@k, SPC, and the rows: an entry per state, each object once, by index."""
+        """The values NoC@.., NoF@.., IoU@k, SPC, and the rows: an entry per state, each object once, by index.
+
+        SPC is that of all clicks, SPC@1 of the first ones and SPC@2+ of the later ones; nan where there are none.
+        """
         rows = self._rows()
         curves = [curve[~np.isnan(curve)].tolist() for curve in rows["ious"].numpy()]
         limit, late = self.protocol.max_clicks, self.protocol.quirk("late_success_fails")
@@ -97,7 +101,8 @@ class NoCMetric(Metric):
             values[f"NoC@{percent(threshold)}"] = noc(curves, threshold, limit)
             values[f"NoF@{percent(threshold)}"] = nof(curves, threshold, limit, late)
         values |= {f"IoU@{k}": value for k, value in enumerate(miou_curve(curves, limit), start=1)}
-        values["SPC"] = seconds_per_click(rows["seconds"].sum().item(), sum(map(len, curves)))
+        spent, first = rows["seconds"].tolist(), rows["first_seconds"].tolist()
+        values |= zip(SPC, seconds_per_click(spent, first, [len(curve) for curve in curves]), strict=True)
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()} | rows
 
     def _rows(self) -> dict[str, Tensor]:
@@ -279,7 +284,7 @@ class NoCCallback(pl.Callback):
 
 def _values_to_log(stage: str, finished: Mapping[str, tuple[Mapping[str, Tensor], Any]]) -> dict[str, Tensor]:
     """`<stage>/<dataset>/<value>`, and `<stage>/<value>` as the mean over the datasets, oracles left out."""
-    shown = {"SPC", *(f"IoU@{k}" for k in SHOWN_CLICKS)}
+    shown = {*SPC, *(f"IoU@{k}" for k in SHOWN_CLICKS)}
     per_dataset = {
         name: {key: value for key, value in values.items() if key[:4] in ("NoC@", "NoF@") or key in shown}
         for name, (values, _) in finished.items()

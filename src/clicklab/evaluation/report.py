@@ -44,22 +44,23 @@ def dataset_record(
     ordered = sorted(played, key=lambda result: result.index)
     curves = [result.ious for result in ordered]
     limit, late = protocol.max_clicks, protocol.quirk("late_success_fails")
-    clicks = sum(len(result.clicks) for result in ordered)
+    counts = [len(result.clicks) for result in ordered]
+    spc = seconds_per_click([r.seconds for r in ordered], [r.first_seconds for r in ordered], counts)
     record: dict[str, Any] = {
         "zoom_in": None if zoom_in is None else plain(asdict(zoom_in)),
         "noc": {percent(t): noc(curves, t, limit) for t in protocol.thresholds},
         "nof": {percent(t): nof(curves, t, limit, late) for t in protocol.thresholds},
         "never": {percent(t): nof(curves, t, limit, late_success_fails=False) for t in protocol.thresholds},
         "miou": miou_curve(curves, limit),
-        "spc": seconds_per_click(sum(result.seconds for result in ordered), clicks),
-        "spc_first": seconds_per_click(sum(result.first_seconds for result in ordered), len(ordered)),
-        "spc_later": seconds_per_click(sum(r.seconds - r.first_seconds for r in ordered), clicks - len(ordered)),
+        "spc": spc.every,
+        "spc_first": spc.first,
+        "spc_later": spc.later,
     }
     if protocol.choice == "oracle":  # how often per object the user has to prefer another candidate (PiClick, Table 5)
         record["selections"] = sum(result.selections for result in ordered) / max(1, len(ordered))
     if protocol.cascade:  # passes of the network for each click, the first one included
         passes = sum(1 + len(changed) for result in ordered for changed in result.changes or ())
-        record["passes"] = passes / max(1, clicks)
+        record["passes"] = passes / max(1, sum(counts))
     if protocol.boundary_iou:
         record["biou"] = miou_curve([result.boundary_ious or [] for result in ordered], limit)
     if protocol.starts_from_mask:

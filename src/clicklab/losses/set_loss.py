@@ -59,7 +59,7 @@ def set_terms(
     cost, iou = zip(*(_judge(maps, sets, target, counted, focal_weight, dice_weight) for maps in masks), strict=True)
     matches = assign(torch.stack(cost) - class_logits.softmax(-1)[..., :1], sets.valid)
     per_prediction = matches.shape[1] // len(masks)  # every prediction has the same number of matches
-    total = mean_over_ranks(torch.tensor(float(per_prediction), device=target.device)).clamp_min(1.0)
+    total = mean_over_ranks(torch.full((), float(per_prediction), device=target.device)).clamp_min(1.0)
     focal_sum, dice_sum = _mask_terms(masks, sets, counted, matches.view(4, len(masks), -1))
     confidence = _confidence_term(class_logits, matches, no_object)
     return SetTerms(focal_sum / total, dice_sum / total, confidence, torch.stack(iou))

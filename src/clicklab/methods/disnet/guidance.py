@@ -86,8 +86,8 @@ class FirstClickGuidance(nn.Module):
         if self.codes is not None:
             seen = torch.cat([seen, self.codes(clicks, size).to(seen)], dim=-1)
         seen = self.project(seen)
-        signs = torch.tensor([POSITIVE, NEGATIVE], device=seen.device)
-        hidden = F.pad(clicks.label[:, None] != signs[:, None], (1, 0)).flatten(0, 1)  # the empty answer never is
+        others = torch.stack([clicks.label != sign for sign in (POSITIVE, NEGATIVE)], dim=1)
+        hidden = F.pad(others, (1, 0)).flatten(0, 1)  # the empty answer never is
         keys = seen[:, None].expand(-1, 2, -1, -1)
         nothing = self.nothing[None, :, None].expand(len(seen), -1, -1, -1).to(seen)
         keys = torch.cat([nothing, keys], dim=2).flatten(0, 1)
@@ -104,7 +104,8 @@ def sample(features: Tensor, clicks: Clicks, size: tuple[int, int]) -> Tensor:
         clicks: in pixels of that image.
         size: (H, W).
     """
-    grid = (clicks.yx.flip(-1) + 0.5) * (2 / clicks.yx.new_tensor(size).flip(0)) - 1
+    y, x = ((clicks.yx[..., axis] + 0.5) * (2 / side) - 1 for axis, side in enumerate(size))
+    grid = torch.stack([x, y], dim=-1)
     found = F.grid_sample(
         features.float(), grid[:, :, None], mode="bilinear", padding_mode="border", align_corners=False
     )

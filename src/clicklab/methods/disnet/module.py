@@ -51,7 +51,7 @@ class DISNet(ClickModule):
     """DISNet with the paper's settings as defaults. It wants a data module with `with_layers`.
 
     Args:
-        variant: `base` as in the paper, or the small `tiny` and `mini` of this project.
+        variant: `base` as in the paper, or `small`, `tiny`, `mini` of this project.
         network_options: arguments of `DISNetNet` that replace the variant's, e.g. `{"dense_clicks": true}`.
         pretrained: `mae` for masked-autoencoder weights through timm, the path of an official MAE file, or the path of
             a PiClick checkpoint of ours (`clicklab convert` makes one of an official file).

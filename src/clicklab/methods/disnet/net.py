@@ -24,11 +24,17 @@ from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import EMPTY, Clicks, Prediction
 
-# base is the paper's; tiny learns on a CPU (radii nearly in proportion to its smaller map), mini is for tests.
+# base is the paper's; small (ViT and clicks of SimpleClick's small) learns on a GPU in minutes, tiny on a CPU, both
+# with radii nearly in proportion to their smaller maps; mini is for tests.
 VARIANTS: dict[str, dict[str, Any]] = {
     "base": {
         "embed_dim": 768, "depth": 12, "num_heads": 12, "neck_dims": (256, 256, 256, 256),
         "decoder_dim": 256, "pixel_hidden": 1024, "decoder_hidden": 2048,
+    },
+    "small": {
+        "image_size": 128, "patch_size": 8, "embed_dim": 192, "depth": 4, "num_heads": 6,
+        "neck_dims": (48, 96, 96, 96), "decoder_dim": 96, "pixel_hidden": 192, "decoder_hidden": 384, "pixel_layers": 1,
+        "click_radius": 3.0, "first_radius": 9.0, "other_radius": 3.0,
     },
     "tiny": {
         "image_size": 64, "patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4, "neck_dims": (32, 64, 64, 64),

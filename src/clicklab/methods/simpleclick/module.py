@@ -18,7 +18,7 @@ class SimpleClick(ClickModule):
     """SimpleClick with the settings of the official COCO+LVIS configs as defaults.
 
     Args:
-        variant: `xtiny`, `base`, `large`, `huge` as released, or the small `tiny` and `mini` of this project.
+        variant: `xtiny`, `base`, `large`, `huge` as released, or `small`, `tiny`, `mini` of this project.
         network_options: arguments of `SimpleClickNet` that replace the variant's, e.g. `{"click_radius": 3}`.
         pretrained: `mae` for masked-autoencoder weights through timm, or the path of an official MAE file.
         learning_rate: 5e-5 in the official configs at batch 32.
