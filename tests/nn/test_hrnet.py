@@ -41,7 +41,7 @@ def test_same_maps_as_timm_up_to_the_first_interpolation(classifier, tmp_path):
     image = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         theirs = classifier.act1(classifier.bn1(classifier.conv1(image)))
-        assert torch.equal(backbone.stem(image), theirs)
+        torch.testing.assert_close(backbone.stem(image), theirs, rtol=1e-5, atol=1e-5)  # in another memory order
         theirs = classifier.layer1(classifier.act2(classifier.bn2(classifier.conv2(theirs))))
         scales = [layer(theirs) for layer in classifier.transition1]
         ours = [layer(theirs) for layer in backbone.transition1]
