@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 
-import torch
 from torch import nn
 
 from clicklab.nn.compiled import compile_parts
@@ -24,14 +23,14 @@ with torch.no_grad():
 """
 
 
-def test_without_a_compiler_it_warns_and_goes_on():
+def test_without_a_compiler_it_warns_and_goes_on(tmp_path):
     """In a process of its own, because the compiler is looked up when PyTorch is imported."""
-    environment = {**os.environ, "CXX": "/no/such/compiler", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
+    environment = {**os.environ, "CXX": "/no/such/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_COMPILER], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "WON'T CONVERT" in done.stderr
+    assert "goes on without torch.compile" in done.stderr
 
 
 def test_keys_stay_and_copies_are_plain():
