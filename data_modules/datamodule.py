@@ -104,8 +104,6 @@ class InteractiveDataModule(LightningDataModule):
             ValueError: an impossible value; the message names the argument.
         """
         super().__init__()
-        # few evaluation objects on many devices: some devices have none
-        self.allow_zero_length_dataloader_with_multiple_devices = True
         for name, value in {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "limit": limit}.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}: it has to be at least 1")

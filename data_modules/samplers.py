@@ -48,11 +48,16 @@ class TrainingSampler(DistributedSampler[tuple[int, int]]):
 
 
 class EachOnceSampler(DistributedSampler[int]):
-    """This rank's share of an evaluation set: r, r + W, ... without repeating any, so ranks may differ by one."""
+    """This rank's share of an evaluation set: r, r + W, ..., so that shares differ by one object at most.
+
+    Of fewer objects than ranks, a rank that would have none reads the last one, too: Lightning leaves the evaluation
+    out where there is no batch, and the other ranks would wait for that one for ever. Objects carry their index, by
+    which they are counted once.
+    """
 
     def __init__(self, length: int, replicas: int = 1, rank: int = 0) -> None:
         super().__init__(cast("Dataset[Any]", range(length)), replicas, rank, shuffle=False)
-        self.indices = range(rank, length, replicas)
+        self.indices = range(rank, length, replicas) or range(length)[-1:]
         self.num_samples = len(self.indices)
 
     def __iter__(self) -> Iterator[int]:

@@ -220,10 +220,14 @@ def test_a_sampler_asks_for_its_position_whenever_it_starts():
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 7])
-def test_evaluation_shares_hold_every_object_once(ranks):
+def test_evaluation_shares_are_even_and_hold_every_object(ranks):
     samplers = [EachOnceSampler(5, ranks, rank) for rank in range(ranks)]
-    assert sorted(index for sampler in samplers for index in sampler) == [0, 1, 2, 3, 4]
-    assert [len(sampler) for sampler in samplers] == [len(list(sampler)) for sampler in samplers]
+    shares = [list(sampler) for sampler in samplers]
+    assert [len(sampler) for sampler in samplers] == [len(share) for share in shares]
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    # a rank that is left without any reads one that another has
+    assert sorted(index for share in shares for index in share) == [0, 1, 2, 3, 4, *[4] * (ranks - 5)]
+    assert not list(EachOnceSampler(0, ranks, 0))
 
 
 TWO_RANKS = """
@@ -241,7 +245,7 @@ if __name__ == "__main__":
 """
 
 
-def test_two_processes_train_on_the_batches_of_one_and_measure_every_object_once(tmp_path):
+def test_two_processes_train_on_the_batches_of_one_and_measure_every_object(tmp_path):
     script = tmp_path / "two_ranks.py"
     here = str(Path(__file__).parent)
     script.write_text(TWO_RANKS.format(here=here, folder=str(tmp_path)))
@@ -251,9 +255,9 @@ def test_two_processes_train_on_the_batches_of_one_and_measure_every_object_once
     assert [len(seen) for seen, _ in ranks] == [2 * BATCHES] * 2
     alone, _ = run(make(batch_size=1, epoch_length=2 * BATCHES), max_epochs=2, limit_val_batches=0)
     assert [image for step in zip(ranks[0][0], ranks[1][0], strict=True) for image in step] == alone.seen
-    # 2 epochs and the sanity check look at everything; the one object of the first set is on one rank only
+    # 2 epochs and the sanity check look at everything; the one object of the first set is on both ranks
     measured = sorted(item for _, evaluated in ranks for item in evaluated)
-    once = [(0, "scene0", 0), (1, "scene0", 0), (1, "scene0", 1), (1, "scene1", 2), (1, "scene1", 3)]
+    once = [(0, "scene0", 0)] * 2 + [(1, "scene0", 0), (1, "scene0", 1), (1, "scene1", 2), (1, "scene1", 3)]
     assert measured == sorted(once * 3)
 
 
