@@ -16,7 +16,13 @@ class SimulatedUser:
 
     Source: the official iterative training (cards/protocol.md (e) "Iterative loop"): a click goes to a random pixel
         deep in the larger error region, and the mask shown becomes the previous mask of the next round.
+
+    Attributes:
+        agreed: what is drawn once for a batch over all devices comes from it, alike on each: a device with fewer rounds
+            than the others would wait for them. None: torch's global generator, which differs between devices.
     """
+
+    agreed: torch.Generator | None = None
 
     def __init__(self, max_rounds: int = 3, threshold: float = 0.49, clicks: ClickLaw = OFFICIAL) -> None:
         """
@@ -68,15 +74,16 @@ class SimulatedUser:
             batch: samples with their first clicks.
             seen: the mask (B, 1, H, W) that the user is shown for a batch; called without gradient. Whether the network
                 is in evaluation mode is the caller's business (official: it is).
-            rounds: how many; None draws one number for the batch, uniformly from 0..max_rounds.
+            rounds: how many; None draws one number for the batch from 0..max_rounds.
             generator: as in `respond`.
         """
-        if rounds is None:
-            device = "cpu" if generator is None else generator.device
-            rounds = int(torch.randint(self.max_rounds + 1, (), generator=generator, device=device))
-        for _ in range(rounds):
+        for _ in range(self.rounds(0, self.max_rounds) if rounds is None else rounds):
             batch = self.respond(batch, seen(batch), generator)
         return batch
+
+    def rounds(self, least: int, most: int) -> int:
+        """A number of rounds for a batch from least..most, all equally likely, the same on all devices."""
+        return int(torch.randint(least, most + 1, (), generator=self.agreed))
 
     def _click(self, batch: Batch, shown: Tensor, generator: torch.Generator | None, first: bool) -> Batch:
         yx, label = training_click(shown, batch.target, generator, self.threshold, self.clicks, first)

@@ -59,6 +59,9 @@ class Fixed:
             batch = self.respond(batch, seen(batch))
         return batch
 
+    def rounds(self, least, most):
+        return int(torch.randint(least, most + 1, ()))
+
 
 def step(module) -> tuple[torch.Tensor, Fixed]:
     user = Fixed()

@@ -17,7 +17,13 @@ from clicklab.records import Batch, EvaluationObject, Prediction, SkippedObject
 
 
 class User(Protocol):
-    """The annotator that a method answers to; the data module owns it (`data_modules.simulation.SimulatedUser`)."""
+    """The annotator that a method answers to; the data module owns it (`data_modules.simulation.SimulatedUser`).
+
+    Attributes:
+        agreed: what is drawn once for a batch over all devices comes from it; None: torch's global generator.
+    """
+
+    agreed: torch.Generator | None
 
     def first(self, batch: Batch) -> Batch:
         """Adds the first click of each sample."""
@@ -29,6 +35,10 @@ class User(Protocol):
 
     def warm_up(self, batch: Batch, seen: Any, rounds: int | None = None) -> Batch:
         """Plays some rounds without gradient; `seen(batch) -> (B, 1, H, W)` is the mask the user is shown."""
+        ...
+
+    def rounds(self, least: int, most: int) -> int:
+        """A number of rounds for a batch from least..most, all equally likely, the same on all devices."""
         ...
 
 
@@ -89,11 +99,14 @@ class ClickModule(pl.LightningModule):
         return logits.float().sigmoid()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Makes a step's randomness a function of (seed, rank, step): a resumed run goes on as if never stopped."""
+        """Makes a step's randomness a function of (seed, rank, step): a resumed run goes on as if never stopped.
+
+        What the devices agree on is one of (seed, step).
+        """
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         step = self.trainer.fit_loop.total_batch_idx
-        entropy = np.random.SeedSequence([seed, self.global_rank, step])
-        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
+        torch.manual_seed(_mixed(seed, self.global_rank, step))
+        self.user.agreed = torch.Generator().manual_seed(_mixed(seed, step))
 
     def validation_step(
         self, batch: list[EvaluationObject | SkippedObject], batch_idx: int, dataloader_idx: int = 0
@@ -116,3 +129,8 @@ class ClickModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Names the method, so that `clicklab.load` can rebuild the network from the file alone."""
         checkpoint["clicklab_method"] = self.method
+
+
+def _mixed(*numbers: int) -> int:
+    """One seed made of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

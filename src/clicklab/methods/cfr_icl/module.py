@@ -52,7 +52,7 @@ class FineTune(ClickModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Random clicks, 1..max_rounds rounds without gradient, one pass that is learnt from."""
-        batch = self.user.warm_up(batch, self.seen, rounds=draw(1, self.max_rounds))
+        batch = self.user.warm_up(batch, self.seen, rounds=self.user.rounds(1, self.max_rounds))
         loss = click_loss(self(batch), batch.target)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
@@ -104,7 +104,7 @@ class CFRICL(FineTune):
         """The weighted sum of the losses after each round; no gradient flows through the mask handed on."""
         shown = None if self.learn_first else self.seen(batch)
         losses = []
-        for beta in self.betas[: draw(self.min_rounds, self.max_rounds)]:
+        for beta in self.betas[: self.user.rounds(self.min_rounds, self.max_rounds)]:
             if shown is not None:
                 batch = self.user.respond(batch, shown)
             prediction = self(batch)
@@ -113,8 +113,3 @@ class CFRICL(FineTune):
         loss = torch.stack(losses).sum()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
-
-
-def draw(least: int, most: int) -> int:
-    """A number from least..most, all equally likely."""
-    return int(torch.randint(least, most + 1, ()))

@@ -95,12 +95,12 @@ class VTMR(ClickModule):
             both dialogues, ready for the pass that is learnt from; None where there is no second one.
         """
         if self.second == "none":
-            return self.user.warm_up(batch, self.seen, int(torch.randint(self.rounds + 1, ()))), None
-        if torch.rand(()) < self.blank_share:
+            return self.user.warm_up(batch, self.seen, self.user.rounds(0, self.rounds)), None
+        if torch.rand((), generator=self.user.agreed) < self.blank_share:
             return batch, None
         predicted = self.seen(batch)
         spoilt = spoilt_targets(batch.target, mask_iou(predicted, batch.target), rng)
-        rounds = int(torch.randint(self.rounds + 1, ()))
+        rounds = self.user.rounds(0, self.rounds)
         own, other = (
             self.user.warm_up(self.user.respond(batch, mask), self.seen, rounds) for mask in (predicted, spoilt)
         )
