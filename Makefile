@@ -40,10 +40,11 @@ lint: setup  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check src data_modules
 
-train-%: setup  ## train a method: make train-simpleclick VARIANT="sbd large" DEVICES=8 DATA_ROOT=...
-	@for f in config $(VARIANT); do $(call known,$*,$$f.yaml); done
+train-%: setup  ## train a method: make train-simpleclick VARIANT="sbd large ddp" DEVICES=8 DATA_ROOT=...
+	@$(call known,$*,config.yaml)
+	@for f in $(VARIANT); do test -f experiments/_base/$$f.yaml || $(call known,$*,$$f.yaml); done
 	$(BIN)/clicklab fit --config experiments/_base/trainer.yaml --config experiments/$*/config.yaml \
-	  $(foreach v,$(VARIANT),--config experiments/$*/$(v).yaml) --trainer.devices=$(DEVICES) \
+	  $(foreach v,$(VARIANT),--config $(call overlay,$*,$(v))) --trainer.devices=$(DEVICES) \
 	  --trainer.default_root_dir=runs/$(subst $(space),-,$(strip $* $(VARIANT))) $(ARGS)
 
 smoke-%: setup  ## two training steps and a short evaluation on generated data
@@ -65,6 +66,9 @@ bench: setup  ## speed, as ratios measured in one run
 
 .DEFAULT:
 	@echo "no target '$@'. Known ones:"; $(MAKE) --no-print-directory help; exit 2
+
+# $(1) method, $(2) name: its own overlay, or one that serves all methods
+overlay = $(firstword $(wildcard experiments/$(1)/$(2).yaml) experiments/_base/$(2).yaml)
 
 # $(1) method, $(2) file: says what exists when something does not
 define known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -42,3 +43,12 @@ def test_a_wrong_variant_lists_the_files():
     answer = make("train-simpleclick", "VARIANT=gigantic")
     assert answer.returncode == 2
     assert "huge.yaml" in answer.stdout + answer.stderr
+
+
+def test_variants_are_merged_in_order_after_the_method_and_shared_ones_have_no_copy_per_method():
+    answer = make("--dry-run", "train-simpleclick", "VARIANT=sbd ddp", "DEVICES=8")
+    assert answer.returncode == 0
+    files = re.findall(r"--config (\S+)", answer.stdout)
+    folders = ["_base/trainer", "simpleclick/config", "simpleclick/sbd", "_base/ddp"]
+    assert files == [f"experiments/{name}.yaml" for name in folders]
+    assert "--trainer.devices=8" in answer.stdout and "runs/simpleclick-sbd-ddp" in answer.stdout
