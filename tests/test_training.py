@@ -1,4 +1,4 @@
-"""Lightning for real: interrupted runs, accumulation, precision, and two processes that give the numbers of one."""
+"""Lightning for real: interrupted runs, accumulation, precision, and four processes that give the numbers of one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 import clicklab
 from clicklab.evaluation.noc import NoCCallback
 from clicklab.evaluation.protocol import Protocol
+from clicklab.methods.piclick import PiClick
 from clicklab.methods.simpleclick import SimpleClick
 from data_modules import InteractiveDataModule
 from data_modules.datasets import Shapes
@@ -29,14 +30,15 @@ def module() -> SimpleClick:
     return SimpleClick(variant="mini", network_options=NETWORK, learning_rate=1e-3, milestones=[1])
 
 
-def datamodule(batch_size: int = 4, workers: int = 0) -> InteractiveDataModule:
+def datamodule(batch_size: int = 4, workers: int = 0, sets: dict[str, int] | None = None) -> InteractiveDataModule:
     return InteractiveDataModule(
         train=[TrainingSource(Shapes(length=12, size=32, split="train"))],
-        val={"Shapes": Shapes(length=5, size=32)},
+        val={name: FirstObjects(count) for name, count in (sets or {"Shapes": 5}).items()},
         crop_size=32,
         batch_size=batch_size,
         epoch_length=16,
         targets=TargetLaw(min_object_area=4),
+        with_layers=True,
         num_workers=workers,
         eval_batch_size=2,
         seed=5,
@@ -119,34 +121,101 @@ def test_training_checkpoint_opens_as_a_network(tmp_path):
     assert all(torch.equal(value, weights(trained)[name]) for name, value in loaded.state_dict().items())
 
 
-def test_two_processes_measure_and_train_like_one(tmp_path):
-    for processes in (1, 2):
-        script = [sys.executable, __file__, str(tmp_path / str(processes)), str(processes)]
+class FirstObjects(Shapes):
+    """Drawn scenes with a given number of objects to measure."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(length=count, size=32)
+        self.count = count
+
+    def objects(self):
+        return super().objects()[: self.count]
+
+
+class Shares(pl.Callback):
+    """Which objects of each dataset came to this process."""
+
+    def __init__(self) -> None:
+        self.indices: dict[int, list[int]] = {0: [], 1: []}
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        self.indices[dataloader_idx] += [item.index for item in batch]
+
+
+CANDIDATES = {"one mask": (SimpleClick, {}), "several": (PiClick, {"num_queries": 3})}
+COUNTS = {"ten": 10, "three": 3}
+
+
+def measure(network: str, folder: Path, processes: int) -> None:
+    """Measures both sets, then trains for an epoch and measures the smaller one; every process writes what it has."""
+    kind, options = CANDIDATES[network]
+    torch.manual_seed(3)
+    module = kind("mini", {"image_size": 32, "patch_size": 8, **options}, learning_rate=1e-3)
+    shares = Shares()
+    options = {"devices": processes, "strategy": "ddp" if processes > 1 else "auto", "enable_checkpointing": False}
+    noc = NoCCallback(Protocol(max_clicks=4))
+    measured = trainer(folder / network, callbacks=[noc, shares], **options)
+    measured.validate(module, datamodule(sets=COUNTS), verbose=False)
+    found = {"shares": list(shares.indices.values()), "measured": numbers(measured)}
+    learner = trainer(folder / network, callbacks=[noc], max_epochs=1, **options)
+    learner.fit(module, datamodule(sets={"three": 3}))
+    assert learner.global_step == 4  # the batch size is over all processes
+    found["after training"] = numbers(learner)
+    (folder / f"{network} {measured.global_rank}.json").write_text(json.dumps(found))
+
+
+def numbers(run: pl.Trainer) -> dict[str, float]:
+    return {name: value.item() for name, value in run.callback_metrics.items() if name.startswith("val/")}
+
+
+def without_times(record):
+    """A part of results.json less all that depends on the clock."""
+    if isinstance(record, list):
+        return [without_times(entry) for entry in record]
+    if not isinstance(record, dict):
+        return record
+    timed = ("seconds", "spc", "spi")
+    return {key: without_times(value) for key, value in record.items() if not key.startswith(timed)}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[int, Path]:
+    """What one process and what four left, by their number."""
+    folders = {processes: tmp_path_factory.mktemp(f"processes{processes}") for processes in (1, 4)}
+    for processes, folder in folders.items():
+        script = [sys.executable, __file__, str(folder), str(processes)]
         done = subprocess.run(script, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (json.loads((tmp_path / name / "rows.json").read_text()) for name in ("1", "2"))
-    assert one["objects"] == two["objects"]
-    assert one["noc"] == two["noc"]
-    assert len({row["name"] + str(row["object"]) for row in two["objects"]}) == len(two["objects"])
+    return folders
 
 
-def measure_with(folder: Path, processes: int) -> None:
-    """Trains two steps and validates on some processes; rank 0 writes what was measured before and after."""
-    data = datamodule()
-    noc = NoCCallback(Protocol(max_clicks=4))
-    options = {"devices": processes, "strategy": "ddp" if processes > 1 else "auto", "callbacks": [noc]}
-    measured = trainer(folder, enable_checkpointing=False, **options)
-    measured.validate(module(), data, verbose=False)
-    results = sorted(folder.rglob("results.json"))
-    record = json.loads(results[-1].read_text())["datasets"]["Shapes"]
-    learner = trainer(folder, max_epochs=1, limit_val_batches=0, enable_checkpointing=False, **options)
-    learner.fit(module(), data)
-    assert learner.global_step == 4  # the batch size is over all processes
-    if measured.is_global_zero:
-        for row in record["objects"]:
-            row.pop("seconds", None)
-        (folder / "rows.json").write_text(json.dumps({"noc": record["noc"], "objects": record["objects"]}))
+@pytest.mark.parametrize("network", CANDIDATES)
+def test_four_processes_measure_like_one(runs, network):
+    one = json.loads((runs[1] / f"{network} 0.json").read_text())
+    four = [json.loads((runs[4] / f"{network} {rank}.json").read_text()) for rank in range(4)]
+    for place, count in enumerate(COUNTS.values()):
+        assert one["shares"][place] == list(range(count))
+        sizes = [len(rank["shares"][place]) for rank in four]
+        assert max(sizes) - min(sizes) <= 1 and sum(sizes) == max(count, 4)  # three objects: one is read twice
+        assert {index for rank in four for index in rank["shares"][place]} == set(range(count))
+    for rank in four:
+        assert rank["measured"] == four[0]["measured"] and rank["after training"] == four[0]["after training"]
+    same = {name: value for name, value in four[0]["measured"].items() if "/SPC" not in name}
+    assert same == {name: one["measured"][name] for name in same}
+
+    records = [json.loads(file.read_text()) for file in (written(runs[1], network), written(runs[4], network))]
+    assert without_times(records[0]) == without_times(records[1])
+    for name, record in records[1]["datasets"].items():
+        assert [row["index"] for row in record["objects"]] == list(range(COUNTS[name.removesuffix("-oracle")]))
+    assert len(records[1]["datasets"]) == (2 if network == "one mask" else 4)
+
+
+def written(folder: Path, network: str) -> Path:
+    """The one results.json of a validation."""
+    (file,) = folder.joinpath(network).rglob("latest/results.json")
+    return file
 
 
 if __name__ == "__main__":
-    measure_with(Path(sys.argv[1]), int(sys.argv[2]))
+    for chosen in CANDIDATES:
+        measure(chosen, Path(sys.argv[1]), int(sys.argv[2]))
