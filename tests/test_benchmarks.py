@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SMALL = {
     "next_click": "--batch 2 --side 64 --repeats 1",
     "data": "--samples 4",
+    "hours": "--only simpleclick:sbd",
     "evaluate": "--variant mini --objects 2 --side 64 --clicks 2 --batch 2",
     "model_cost": "--only simpleclick:mini icmformer:swin_mini --seconds 1",
     "first_click": "--scenes 2",
@@ -84,3 +86,33 @@ def test_first_clicks_and_dialogues_on_a_dataset(tmp_path):
         assert found["best"] == pytest.approx(found["clicks, by ground truth"][0], abs=1e-6)
         assert found["random"] < found["best"] and found["overlap"] < 1
     assert "by ground truth" in printed
+
+
+def test_hours_are_samples_over_speed(tmp_path):
+    """SimpleClick: 55 epochs of 937 whole batches. RITM's batch of 28 does not divide over 8 devices."""
+    for batch, speed in ((32, 100.0), (4, 80.0)):
+        record = {"method": "simpleclick", "variant": "base", "crop": 448, "batch": batch}
+        record["rows"] = {"bf16-mixed": {"samples per second": speed}}
+        (tmp_path / f"batch{batch}.json").write_text(json.dumps(record))
+    files = [str(path) for path in sorted(tmp_path.glob("batch*.json"))]
+    record, _ = run("hours", [*files, "--only", "simpleclick", "ritm", "--efficiency", "0.5"], tmp_path)
+    simpleclick, ritm = record["recipes"]
+    assert simpleclick["steps"] == 55 * 937 and simpleclick["samples"] == 55 * 937 * 32
+    assert simpleclick["one"]["hours"] == pytest.approx(55 * 937 * 32 / 100 / 3600)
+    assert simpleclick["several"]["hours"] == pytest.approx(55 * 937 * 32 / (80 * 8 * 0.5) / 3600)
+    # 96.46 million parameters (paper), 7/4 of their gradients at 100 GB/s, in a step of 4 samples
+    assert simpleclick["several"]["all-reduce"] == pytest.approx(96.46e6 * 4 * 7 / 4 / 100e9 / (4 / 80), rel=0.02)
+    assert (ritm["devices"], ritm["batch"]) == (7, 28) and "one" not in ritm
+
+
+def test_hours_of_a_recipe_without_a_length_count_the_published_scenes():
+    file = REPOSITORY / "benchmarks" / "hours.py"
+    spec = importlib.util.spec_from_file_location("hours", file)
+    hours = importlib.util.module_from_spec(spec)
+    sys.modules["hours"] = hours  # where its dataclass looks itself up
+    spec.loader.exec_module(hours)
+    values = hours.settings("simpleclick", ["sbd"])
+    values["data"]["init_args"]["epoch_length"] = None
+    assert hours.recipe(values).samples == 55 * (8498 // 32) * 32
+    (overlays,) = [found for method, found, _ in hours.published([]) if found[-1:] == ["released_coco_lvis_huge"]]
+    assert overlays == ["coco_lvis", "released_coco_lvis", "released_coco_lvis_huge"]
