@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from clicklab.nn.linear import TokenLinear, token_linear
+from clicklab.nn.linear import PixelLinear, TokenLinear, token_linear
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 7, 5), (2, 3, 4, 5), (0, 4, 5)])
@@ -44,3 +44,11 @@ def test_bf16_autocast():
     torch.testing.assert_close(
         answer.float(), nn.functional.linear(tokens, layer.weight, layer.bias), rtol=0.03, atol=0.03
     )
+
+
+def test_pixels_equal_a_convolution():
+    torch.manual_seed(0)
+    ours, theirs = PixelLinear(5, 6), nn.Conv2d(5, 6, 1)
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    for maps in (torch.randn(2, 5, 4, 3), torch.randn(2, 5, 4, 3).contiguous(memory_format=torch.channels_last)):
+        torch.testing.assert_close(ours(maps), theirs(maps))

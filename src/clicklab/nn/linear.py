@@ -19,6 +19,18 @@ class TokenLinear(nn.Linear):
         return token_linear(input, self.weight, self.bias)
 
 
+class PixelLinear(nn.Conv2d):
+    """A 1 x 1 convolution (B, D, h, w) to (B, E, h, w) with the parameters and keys of `nn.Conv2d`, likewise."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, 1, bias=bias)
+
+    def forward(self, input: Tensor) -> Tensor:  # nn.Conv2d's name for it
+        if input.device.type != "cpu":
+            return super().forward(input)
+        return token_linear(input.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)
+
+
 def token_linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """(..., D) tokens times `weight` (E, D) plus `bias` (E,): (..., E)."""
     plain = tokens.device.type != "cpu" or tokens.dtype != torch.float32 or tokens.numel() == 0
@@ -26,4 +38,6 @@ def token_linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
         return F.linear(tokens, weight, bias)
     # one image of 1 x tokens in channels-last order: neither the view nor its inverse moves any number
     line = tokens.reshape(1, 1, -1, tokens.shape[-1]).permute(0, 3, 1, 2)
-    return F.conv2d(line, weight[:, :, None, None], bias).permute(0, 2, 3, 1).reshape(*tokens.shape[:-1], -1)
+    # dilation means nothing to a 1 x 1 kernel, but without it PyTorch leaves oneDNN aside when it has one thread only
+    answer = F.conv2d(line, weight[:, :, None, None], bias, dilation=2)
+    return answer.permute(0, 2, 3, 1).reshape(*tokens.shape[:-1], -1)

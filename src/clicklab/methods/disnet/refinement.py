@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from clicklab.methods.disnet.click_attention import MaskedClickAttention, PlainAttention
 from clicklab.methods.disnet.evidence import Evidence
 from clicklab.methods.disnet.guidance import FirstClickGuidance, SamGuidance
+from clicklab.nn.linear import PixelLinear
 from clicklab.nn.mask_decoder import mlp
 from clicklab.records import Clicks
 
@@ -26,9 +27,9 @@ class ConvFFN(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         hidden = WIDENING * dim
-        self.widen = nn.Conv2d(dim, hidden, 1)
+        self.widen = PixelLinear(dim, hidden)
         self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
-        self.narrow = nn.Conv2d(hidden, dim, 1)
+        self.narrow = PixelLinear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.narrow(F.gelu(self.depthwise(self.widen(x))))
