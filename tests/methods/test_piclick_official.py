@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from official_piclick import OFFICIAL, official_checkpoint, official_shapes, probe_inputs, probe_set
+from torch import nn
 from torch.nn.functional import interpolate
 
 import clicklab
@@ -26,6 +27,7 @@ from clicklab.methods.piclick import VARIANTS, PiClickNet, from_official, matche
 from clicklab.methods.piclick.loss import LossWeights, set_loss
 from clicklab.methods.piclick.net import SCORE_RULES, upsample
 from clicklab.methods.piclick.official import KEYS
+from clicklab.nn.linear import TokenLinear
 from data_modules.datasets import open_dataset
 from data_modules.sample import EvaluationObjects
 
@@ -90,7 +92,10 @@ def test_flip_pairs_with_their_official_flaw(network):
 
 
 @pytest.mark.parametrize("choice", ["oracle", "automatic"])
-def test_same_clicks_and_ious_as_the_official_evaluation(network, choice, shared_data):
+def test_same_clicks_and_ious_as_the_official_evaluation(network, choice, shared_data, monkeypatch):
+    # with the matrix products of the official run: a pixel of a masked attention lies 5e-6 from its threshold, less than
+    # rounding (1e-5), and falls to the side of the exact answer with these, to the other with those of `TokenLinear`
+    monkeypatch.setattr(TokenLinear, "forward", nn.Linear.forward)
     network.score_rule = "released"
     protocol = Protocol(max_clicks=3, target_iou=1.01, choice=choice)
     objects = EvaluationObjects(open_dataset("GrabCut", shared_data / "GrabCut"), 2)
