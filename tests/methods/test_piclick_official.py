@@ -93,8 +93,8 @@ def test_flip_pairs_with_their_official_flaw(network):
 
 @pytest.mark.parametrize("choice", ["oracle", "automatic"])
 def test_same_clicks_and_ious_as_the_official_evaluation(network, choice, shared_data, monkeypatch):
-    # with the matrix products of the official run: a pixel of a masked attention lies 5e-6 from its threshold, less than
-    # rounding (1e-5), and falls to the side of the exact answer with these, to the other with those of `TokenLinear`
+    # with the matrix products of the official run: a pixel of a masked attention lies 5e-6 from its threshold, less
+    # than rounding (1e-5): it falls to the side of the exact answer with these, to the other with `TokenLinear`'s
     monkeypatch.setattr(TokenLinear, "forward", nn.Linear.forward)
     network.score_rule = "released"
     protocol = Protocol(max_clicks=3, target_iou=1.01, choice=choice)
