@@ -73,6 +73,8 @@ def test_files_and_table(tmp_path):
     clean = {**results, "protocol": {**results["protocol"], "preset": "clean"}}
     both = table({"ours": results, "theirs": clean})
     assert "ours: preset official" in both and "theirs: preset clean" in both
+    lower = {**results, "protocol": {**results["protocol"], "precision": "bf16-mixed"}}
+    assert "bf16-mixed" in table(lower) and "bf16-mixed" not in table(results)
 
 
 def test_a_dataset_without_playable_objects_is_reported(tmp_path):

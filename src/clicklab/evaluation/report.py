@@ -271,6 +271,8 @@ def _settings_line(protocol: Mapping[str, Any]) -> str:
         "flip" if protocol["flip"] else "no flip",
         "whole image" if zoom is None else f"zoom to {zoom['target_size']} after {max(0, zoom['skip_clicks'])} clicks",
     ]
+    if protocol["precision"] != "32-true":
+        parts.append(protocol["precision"])
     if protocol["initial_masks"]:
         parts.append("from the masks of the dataset")
     if protocol["perturb_iou"] is not None:
