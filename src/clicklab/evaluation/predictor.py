@@ -20,7 +20,7 @@ from clicklab.nn.fold_norms import fold_norms
 from clicklab.records import Clicks, Prediction
 
 # Pixels of views in one call of the network on a CPU: one view of 448 x 448 and its mirror. Larger batches outgrow the
-# caches (ViT-xtiny: 1.2 to 1.5 times as long per view in batches of 16 as in pairs); small views still go together.
+# caches (ViT-xtiny, HRNet18s: 1.2 times as long per view in batches of 16 as in pairs); small views still go together.
 CPU_PIXELS = 2 * 448 * 448
 
 
