@@ -69,7 +69,7 @@ class Stopwatch:
 
 def one_by_one(network: nn.Module, items: list[EvaluationObject], protocol: Protocol, watch: Stopwatch) -> Clicked:
     """The official order: an object is played to its end before the next one begins."""
-    predictor = predictor_for(Straight(network), protocol, device=watch.device, context=watch)
+    predictor = predictor_for(Straight(network).eval(), protocol, device=watch.device, context=watch)
     clicked: Clicked = {}
     for item in items:
         session = Session(predictor, keep_history=False)

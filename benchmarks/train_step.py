@@ -35,7 +35,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "32-true, checkpointed blocks": {"network_options": {"checkpoint_blocks": True}},
     "bf16-mixed, compiled": {"precision": "bf16-mixed", "compiled": True},
 }
-UNASKED = list(WAYS)[:3]  # compiling takes minutes, and pays on a GPU only
+UNASKED = list(WAYS)[:3]  # compiling takes minutes, and brings nothing on a CPU
 
 
 class Stopwatches(pl.Callback):

@@ -20,7 +20,10 @@ TRAINING = {
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; user errors end in one line and exit code 2 (CLICKLAB_DEBUG=1 shows the traceback)."""
+    from data_modules.process_memory import keep_freed_memory
+
     arguments = sys.argv[1:] if argv is None else argv
+    keep_freed_memory()
     try:
         if arguments and arguments[0] in TRAINING:
             return train(arguments)
@@ -44,9 +47,7 @@ def train(arguments: list[str]) -> int:
     from lightning.pytorch.cli import LightningCLI
 
     from clicklab.methods.base import ClickModule
-    from data_modules.process_memory import keep_freed_memory
 
-    keep_freed_memory()
     # it is meant for callers that give both a command line and args; here they are the same
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
 
@@ -188,7 +189,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--precision", choices=["32-true", "bf16-mixed"], default="32-true", help="of the network (default %(default)s)"
     )
-    command.add_argument("--compile", action="store_true", help="torch.compile: pays after minutes on a GPU")
+    command.add_argument("--compile", action="store_true", help="torch.compile: for long runs on a GPU")
     command.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     command.set_defaults(run=run_evaluate)
 
@@ -198,9 +199,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from clicklab.api import evaluate
     from clicklab.checkpoint import load
     from clicklab.evaluation.report import table
-    from data_modules.process_memory import keep_freed_memory
 
-    keep_freed_memory()
     data: dict[str, Any] = dict(name_and_folder(item) for item in options.data)
     device = find_device(options.device)
     protocol = {"max_clicks": options.max_clicks, "thresholds": tuple(options.thresholds), "preset": options.preset}

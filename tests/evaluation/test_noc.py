@@ -208,6 +208,8 @@ def test_fit_validates_each_epoch_and_a_sanity_check_leaves_no_trace(tmp_path):
     trainer.callbacks.append(checkpoint)
     trainer.fit(Module(), datamodule=Data())
     assert sorted(path.name for path in (tmp_path / "noc" / "val").iterdir()) == ["step0000002", "step0000004"]
+    record = json.loads((tmp_path / "noc" / "val" / "step0000004" / "results.json").read_text())
+    assert record["protocol"]["precision"] == "bf16-mixed"
     assert checkpoint.best_model_score == trainer.callback_metrics["val/NoC@90"]
 
 

@@ -44,7 +44,7 @@ def distance_to_background(mask: Tensor) -> Tensor:
 def _triton_kernels() -> Callable[[Tensor], Tensor] | None:
     """The kernels for CUDA, tried out once; None where they do not run (no Triton, or no C compiler for its launcher).
 
-    They take a tenth of the time of `_with_torch`, which starts several operations for each pixel of depth.
+    Two launches, where `_with_torch` starts several operations for each pixel of depth.
     """
     try:
         from clicklab.clicks.distance_triton import distance
@@ -52,7 +52,7 @@ def _triton_kernels() -> Callable[[Tensor], Tensor] | None:
         distance(torch.ones((1, 1, 1), dtype=torch.bool, device="cuda"))
     except Exception as error:  # whatever stops Triton, clicks do not depend on it
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        warnings.warn(f"distances are worked out without Triton, which is slower: {reason[0]}", stacklevel=3)
+        warnings.warn(f"distances are worked out without Triton, by many small operations: {reason[0]}", stacklevel=3)
         return None
     return distance
 

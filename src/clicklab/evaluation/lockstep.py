@@ -144,7 +144,7 @@ class LockstepPlayer:
     def _measure(self) -> None:
         seen = [self._shown(game) > self.predictor.mask_threshold for game in self._games]
         counts = torch.cat([_overlaps(masks, game) for masks, game in zip(seen, self._games, strict=True)])
-        rows = iter(counts.tolist())  # the only wait for the device
+        rows = iter(counts.tolist())  # one wait for the device, for all of them
         for masks, game in zip(seen, self._games, strict=True):
             scored = _ious([next(rows) for _ in masks], game)
             best = max(range(len(scored)), key=scored.__getitem__)  # the first one on ties, as officially

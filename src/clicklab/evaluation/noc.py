@@ -271,8 +271,11 @@ class NoCCallback(pl.Callback):
         pl_module.log_dict(_values_to_log(stage, finished), batch_size=1, sync_dist=True)
         if not trainer.is_global_zero:
             return
+        settings = self.protocol.to_dict(pl_module.network)  # ty: ignore[invalid-argument-type]
+        if settings["precision"] == "32-true":  # the protocol asks for nothing else: the network ran in the trainer's
+            settings["precision"] = str(trainer.precision)
         results = {
-            "protocol": self.protocol.to_dict(pl_module.network),  # ty: ignore[invalid-argument-type]
+            "protocol": settings,
             "datasets": {name: record for name, (_, record) in finished.items()},
         }
         step = f"step{trainer.global_step:07d}" if trainer.state.fn == "fit" else LATEST

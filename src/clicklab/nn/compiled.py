@@ -1,4 +1,4 @@
-"""`torch.compile` for the parts of a network, an option: it pays after minutes of work on a GPU, not before."""
+"""`torch.compile` for the parts of a network, an option for long runs on a GPU. On a CPU it brought nothing."""
 
 from __future__ import annotations
 

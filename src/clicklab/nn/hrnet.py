@@ -69,7 +69,7 @@ class HRNet(nn.Module):
 
         Returns:
             (B, stem_channels, ceil(H / 2), ceil(W / 2)), in channels-last order: all layers keep it, and convolutions
-            of few channels are up to 1.6 times as fast in it, on CPUs as on GPUs.
+            of few channels are up to 1.6 times as fast in it on a CPU.
         """
         return F.relu_(self.bn1(self.conv1(image.contiguous(memory_format=torch.channels_last))))
 

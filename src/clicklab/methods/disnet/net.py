@@ -24,7 +24,7 @@ from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import EMPTY, Clicks, Prediction
 
-# base is the paper's; small (ViT and clicks of SimpleClick's small) learns on a GPU in minutes, tiny on a CPU, both
+# base is the paper's; small (ViT and clicks of SimpleClick's small) is for minutes on a GPU, tiny learns on a CPU, both
 # with radii nearly in proportion to their smaller maps; mini is for tests.
 VARIANTS: dict[str, dict[str, Any]] = {
     "base": {

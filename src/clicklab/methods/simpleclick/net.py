@@ -18,8 +18,8 @@ from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import Clicks, Prediction
 
-# xtiny, base, large and huge as released (card models, section 3); small learns BSDS500 on a GPU in minutes, tiny
-# Shapes on a CPU, mini is for tests.
+# xtiny, base, large and huge as released (card models, section 3); small is for minutes on a GPU, tiny
+# learns Shapes on a CPU, mini is for tests.
 VARIANTS: dict[str, dict[str, Any]] = {
     "xtiny": {"embed_dim": 160, "depth": 8, "num_heads": 4, "neck_dims": (96, 192, 288, 384), "head_channels": 128},
     "base": {"embed_dim": 768, "depth": 12, "num_heads": 12, "neck_dims": (128, 256, 512, 1024), "head_channels": 256},
