@@ -149,6 +149,10 @@ class Module(pl.LightningModule):
         self.network = Staged()
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
+    def teardown(self, stage):
+        if torch.distributed.is_initialized():  # a spawned process that ends with gloo's threads running may abort
+            torch.distributed.destroy_process_group()
+
     def training_step(self, batch, batch_idx):
         return self.weight.sum()
 
