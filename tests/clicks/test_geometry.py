@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clicklab.clicks.geometry import Box, crop_clicks, flip_clicks, resize_clicks
+from clicklab.clicks.geometry import Box, crop_clicks, filled_lines, flip_clicks, resize_clicks
 from clicklab.records import Clicks
 
 COORDINATE = st.integers(-500, 1500)
@@ -78,6 +78,10 @@ def test_box_by_hand():
     mask[10:13, 20:25] = True
     assert Box.around(mask) == Box(10, 20, 12, 24)
     assert Box.around(mask, [(5.9, 22.0), (11.0, 30.5)]) == Box(5, 20, 12, 30)
+    two = filled_lines(torch.stack([mask, ~mask]))
+    assert two.shape == (2, 70)
+    assert two[0].nonzero().flatten().tolist() == [10, 11, 12, 50, 51, 52, 53, 54]
+    assert two[1].all()
     assert Box(10, 20, 12, 24).size == (3, 5)
     assert mask[Box(10, 20, 12, 24).window].all()
     assert Box.full((30, 40)) == Box(0, 0, 29, 39)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from clicklab.clicks.geometry import Box, flip_clicks
-from clicklab.evaluation.transforms import Frame, View, ZoomIn, average_flip, limit_longest_side
+from clicklab.clicks.geometry import Box, filled_lines, flip_clicks
+from clicklab.evaluation.transforms import (
+    Frame,
+    View,
+    ZoomIn,
+    average_flip,
+    clicks_in_views,
+    limit_longest_side,
+)
 from clicklab.records import Clicks
 
 SIZE = (300, 400)
@@ -25,7 +33,8 @@ def blob(box):
 
 
 def look(rule, clicks, remembered=None, kept=None, stale=True):
-    return rule.look(SIZE, clicks, remembered, kept, stale)
+    lines = None if remembered is None else filled_lines(remembered > rule.probability).numpy()
+    return rule.look(SIZE, clicks, lines, kept, stale)
 
 
 def test_a_frame_crops_and_its_inverse_pastes():
@@ -46,6 +55,21 @@ def test_clicks_of_nested_frames_follow_the_official_formula():
     moved = view.clicks(Clicks.from_list([[(70.0, 40.0, 1), (5.0, 399.0, 0)]]))
     expected = [[32 / 64 * 64 * (70 - 20) / 100, 0.0], [0.5 * 64 * (5 - 20) / 100, 0.5 * 96 * (399 - 40) / 200]]
     torch.testing.assert_close(moved.yx[0], torch.tensor(expected))
+
+
+def test_clicks_of_many_images_in_one_go():
+    generator = np.random.default_rng(0)
+    views, samples = [], []
+    for count in (1, 4, 0, 7):
+        y, x = sorted(generator.integers(0, 250, 2)), sorted(generator.integers(0, 350, 2))
+        box = Box(int(y[0]), int(x[0]), int(y[1]) + 30, int(x[1]) + 30)
+        views.append(View((Frame(SIZE, box, (64, 96), box), limit_longest_side((64, 96), 48))))
+        samples.append([(*place, int(place[0]) % 2) for place in generator.uniform(0, 300, (count, 2)).tolist()])
+    together = clicks_in_views(Clicks.from_list(samples), views)
+    assert together.slots == 7
+    for row, (view, sample) in enumerate(zip(views, samples, strict=True)):
+        alone = view.clicks(Clicks.from_list([sample])).padded(7)
+        assert torch.equal(together.yx[row], alone.yx[0]) and torch.equal(together.label[row], alone.label[0])
 
 
 def test_first_click_sees_the_whole_image_resized_or_untouched():

@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from clicklab.checkpoint import convert
+from clicklab.clicks.geometry import filled_lines
 from clicklab.evaluation.play import play
 from clicklab.evaluation.predictor import predictor_for
 from clicklab.evaluation.protocol import Protocol
@@ -203,7 +204,7 @@ def test_another_view_caches_anew():
     session.add_click(30, 40)
     small = torch.zeros(7, 70, 90)
     small[:, 20:40, 30:50] = 1.0
-    session.turns[-1] = replace(session.turn, candidates=small, remembered=small)
+    session.turns[-1] = replace(session.turn, candidates=small, lines=filled_lines(small > 0.5))
     session.add_click(25, 35)
     assert passes == [1, 1]
     region = session.turn.region

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from clicklab.nn.mlp_head import MLPHead
 from clicklab.nn.normalise import Normalise
+from clicklab.nn.sample_norm import SampleNorm, whole_sample_norm
 from clicklab.nn.simple_fpn import SimpleFPN
 
 
@@ -29,6 +30,25 @@ def test_pyramid_errors():
         SimpleFPN(32, (8, 16))
     with pytest.raises(ValueError, match="1x4 patches"):
         SimpleFPN(8, (4, 4, 4, 4))(torch.zeros(1, 8, 1, 4))
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_norm_of_a_sample_as_on_a_gpu(order):
+    torch.manual_seed(0)
+    norm = SampleNorm(6)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    maps = (5 + 3 * torch.randn(3, 6, 5, 7)).contiguous(memory_format=order)
+    found, wanted = maps.clone().requires_grad_(), maps.double().requires_grad_()
+    answer = whole_sample_norm(found, norm.weight, norm.bias, norm.eps)
+    exact = F.group_norm(wanted, 1, norm.weight.double(), norm.bias.double(), norm.eps)
+    assert answer.is_contiguous(memory_format=order)
+    torch.testing.assert_close(answer.double(), exact, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(norm(maps).double(), exact, rtol=1e-5, atol=1e-5)
+    answer.square().sum().backward()
+    exact.square().sum().backward()
+    torch.testing.assert_close(found.grad.double(), wanted.grad, rtol=1e-4, atol=1e-4)
+    assert whole_sample_norm(maps.bfloat16(), norm.weight, norm.bias, norm.eps).dtype == torch.float32
 
 
 def test_head_fuses_as_if_upsampled_and_concatenated_first():

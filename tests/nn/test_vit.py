@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clicklab.nn.vit import Attention, VisionTransformer, join_windows, resample_positions, split_windows
+from clicklab.nn.vit import Attention, PatchEmbed, VisionTransformer, join_windows, resample_positions, split_windows
 
 
 def small(**options):
@@ -26,6 +26,14 @@ def test_attention_is_softmax_attention():
         weights = (query[..., part] @ key[..., part].transpose(1, 2) / 4**0.5).softmax(-1)
         heads.append(weights @ value[..., part])
     torch.testing.assert_close(attention(x), attention.proj(torch.cat(heads, -1)))
+
+
+def test_patches_as_a_product_as_on_a_gpu():
+    torch.manual_seed(0)
+    embed = PatchEmbed(4, 3, 10)
+    image = torch.randn(2, 3, 12, 20)
+    assert embed.as_product(image).shape == (2, 3, 5, 10)
+    torch.testing.assert_close(embed.as_product(image), embed(image))
 
 
 def test_windows_are_tiles_in_reading_order():

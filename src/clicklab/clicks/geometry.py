@@ -5,7 +5,7 @@ Source: cards/protocol.md (d) "ZoomIn". Coordinates are never rounded or clipped
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from clicklab.records import Clicks
+
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,12 @@ class Box:
             mask: (H, W) bool, on any device; read back in one go.
             points: (y, x) of the positive clicks, truncated to pixels as officially.
         """
-        flags = mask.view(torch.uint8)  # the maximum of bytes is ten times as fast as `any` of bools on a CPU
-        lines = torch.cat([flags.amax(dim=1), flags.amax(dim=0)]).cpu().numpy()
-        filled_rows, filled_columns = np.flatnonzero(lines[: len(mask)]), np.flatnonzero(lines[len(mask) :])
+        return cls.around_lines(filled_lines(mask).cpu().numpy(), len(mask), points)
+
+    @classmethod
+    def around_lines(cls, lines: np.ndarray, height: int, points: Iterable[tuple[float, float]] = ()) -> Box | None:
+        """`around` for a mask of `height` rows of which only `filled_lines` are at hand, (H + W)."""
+        filled_rows, filled_columns = np.flatnonzero(lines[:height]), np.flatnonzero(lines[height:])
         if len(filled_rows) == 0:
             return None
         pixels = [(int(filled_rows[end]), int(filled_columns[end])) for end in (0, -1)]
@@ -84,17 +89,25 @@ class Box:
         return all(self.y0 <= y < self.y1 and self.x0 <= x < self.x1 for y, x in points)
 
 
-def crop_clicks(clicks: Clicks, box: Box) -> Clicks:
-    """The clicks in the frame of the crop `box`."""
-    return _moved(clicks, clicks.yx - clicks.yx.new_tensor((box.y0, box.x0)))
+def filled_lines(masks: Tensor) -> Tensor:
+    """Which rows and columns of masks (..., H, W) bool hold a True pixel: (..., H + W) uint8, the rows first."""
+    flags = masks.view(torch.uint8)  # the maximum of bytes is ten times as fast as `any` of bools on a CPU
+    return torch.cat([flags.amax(dim=-1), flags.amax(dim=-2)], dim=-1)
 
 
-def resize_clicks(clicks: Clicks, source: tuple[int, int], target: tuple[int, int]) -> Clicks:
+def crop_clicks(clicks: Clicks, box: Box | Sequence[Box]) -> Clicks:
+    """The clicks in the frame of the crop `box`, one for all samples or one for each."""
+    corner = (box.y0, box.x0) if isinstance(box, Box) else [(one.y0, one.x0) for one in box]
+    return _moved(clicks, clicks.yx - _pairs(clicks, corner))
+
+
+def resize_clicks(clicks: Clicks, source: Size | Sequence[Size], target: Size | Sequence[Size]) -> Clicks:
     """The clicks after a resize of the frame from `source` to `target`, both (H, W): y' = H' * y / H.
 
-    With `crop_clicks(clicks, box)` before it and `source = box.size` this is the official zoom-in of clicks.
+    With `crop_clicks(clicks, box)` before it and `source = box.size` this is the official zoom-in of clicks. Sizes are
+    those of all samples, or there is one for each.
     """
-    return _moved(clicks, clicks.yx * clicks.yx.new_tensor(target) / clicks.yx.new_tensor(source))
+    return _moved(clicks, clicks.yx * _pairs(clicks, target) / _pairs(clicks, source))
 
 
 def flip_clicks(clicks: Clicks, width: int) -> Clicks:
@@ -106,6 +119,12 @@ def flip_clicks(clicks: Clicks, width: int) -> Clicks:
 def _moved(clicks: Clicks, yx: Tensor) -> Clicks:
     """New coordinates for the clicks; empty slots keep their -1."""
     return Clicks(torch.where(clicks.valid[..., None], yx, -1.0), clicks.label)
+
+
+def _pairs(clicks: Clicks, values: Size | Sequence[Size]) -> Tensor:
+    """Pairs in the number type of the clicks: (2,), or (B, 1, 2) where there is one for each sample."""
+    pairs = clicks.yx.new_tensor(values)
+    return pairs if pairs.ndim == 1 else pairs[:, None]
 
 
 def _expanded(first: int, last: int, ratio: float, min_size: float) -> tuple[int, int]:

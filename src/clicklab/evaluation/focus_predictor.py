@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -87,7 +88,7 @@ class FocusPredictor(Predictor):
 
     def answer_once(self, sessions: Sequence[Session]) -> None:
         """As `Predictor.answer_once`: one forward of the segmentor and one of the refiner for all sessions."""
-        views = [self._turned_to(session) for session in sessions]
+        views = [self._turned_to(*pair) for pair in zip(sessions, self.found_lines(sessions), strict=True)]
         for session, probability in zip(sessions, self.masks(sessions, views), strict=True):
             self._settle(session, probability)
 
@@ -115,14 +116,13 @@ class FocusPredictor(Predictor):
         memory = session.turn.memory
         return memory.probability if isinstance(memory, Correction) else session.map
 
-    def _turned_to(self, session: Session) -> View:
+    def _turned_to(self, session: Session, lines: np.ndarray | None) -> View:
         """The view of the target crop, noted in the session's turn; the state is dropped when the view has changed."""
         turn, size = session.turn, session.size
         region, frame = turn.region, Frame.whole(size)
         if self.zoom_in is not None:
-            remembered = None if turn.remembered is None else turn.remembered[turn.chosen]
             stale = self.protocol.quirk("stale_region")
-            region, frame = self.zoom_in.look(size, turn.clicks, remembered, turn.region, stale)
+            region, frame = self.zoom_in.look(size, turn.clicks, lines, turn.region, stale)
         full = Box.full(frame.size)
         view = View((frame, Frame(frame.size, full, self.view_size, full)))
         session.turns[-1] = replace(turn, region=region, view=view, state=turn.state if turn.view == view else None)
@@ -168,7 +168,7 @@ class FocusPredictor(Predictor):
         """The answered turn: the probability itself, or the given mask with the change at the last click."""
         turn = session.turn
         memory = turn.memory
-        given = turn.candidates is not None and turn.remembered is None  # by `Session.set_mask`
+        given = turn.candidates is not None and turn.lines is None  # by `Session.set_mask`
         if given or isinstance(memory, Correction):
             again = isinstance(memory, Correction) and memory.clicks == len(turn.clicks)  # another pass for this click
             before = memory.before if again else session.map > self.mask_threshold
@@ -177,7 +177,7 @@ class FocusPredictor(Predictor):
             everything_else = self.protocol.quirk("unchanged_click")
             probability = progressive_merge(before, after, turn.clicks[-1][:2], everything_else).float()
         answer = probability[None]
-        session.turns[-1] = replace(turn, candidates=answer, remembered=answer, memory=memory)
+        session.turns[-1] = replace(turn, candidates=answer, lines=self.lines_of(answer), memory=memory)
 
 
 def target_box(view: View) -> Box:

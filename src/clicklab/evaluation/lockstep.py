@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from clicklab.clicks.next_click import robot_click
@@ -60,7 +59,6 @@ class _Game:
     known: Tensor  # (H, W) bool, what is not ignored
     area: int  # of the object
     pred: Tensor  # (H, W) bool
-    clicked: Tensor  # (H, W) bool
     ious: list[float] = field(default_factory=list)
     boundary_ious: list[float] = field(default_factory=list)
     selections: int = 0
@@ -116,7 +114,7 @@ class LockstepPlayer:
         target = torch.from_numpy(np.ascontiguousarray(item.target)).to(self.predictor.device)
         pred = torch.zeros(target.shape, dtype=torch.bool, device=target.device)
         area = int(np.count_nonzero(item.target == 1))
-        game = _Game(item, session, target, target == 1, target != IGNORE, area, pred, torch.zeros_like(pred))
+        game = _Game(item, session, target, target == 1, target != IGNORE, area, pred)
         if self.protocol.starts_from_mask and item.initial_mask is not None:
             session.set_mask(item.initial_mask)
             game.pred = session.map > self.predictor.mask_threshold
@@ -128,7 +126,6 @@ class LockstepPlayer:
         for games in of_like_size(self._games):
             for game, (y, x, label) in zip(games, next_clicks(games), strict=True):
                 game.session.place_click(y, x, bool(label))
-                game.clicked[y, x] = True
         self.predictor.answer([game.session for game in self._games])
         self._measure()
         now = time.perf_counter()
@@ -209,25 +206,20 @@ def unplayable(item: EvaluationObject) -> str | None:
 
 def next_clicks(games: list[_Game]) -> list[tuple[int, int, int]]:
     """(y, x, label) of the robot for each game, in one call; smaller images are filled up with ignored pixels."""
-    height = max(game.target.shape[0] for game in games)
-    width = max(game.target.shape[1] for game in games)
-
-    def filled(maps: list[Tensor], value: int) -> Tensor:
-        return torch.stack([_filled(one, (height, width), value) for one in maps])
-
-    yx, label = robot_click(
-        filled([game.pred for game in games], 0),
-        filled([game.target for game in games], IGNORE),
-        filled([game.clicked for game in games], 0),
-    )
+    first = games[0].target
+    size = (len(games), *(max(game.target.shape[axis] for game in games) for axis in (0, 1)))
+    pred, clicked = first.new_zeros((2, *size), dtype=torch.bool)
+    target = first.new_full(size, IGNORE)
+    for row, game in enumerate(games):
+        height, width = game.target.shape
+        pred[row, :height, :width] = game.pred
+        target[row, :height, :width] = game.target
+    places = [(row, int(y), int(x)) for row, game in enumerate(games) for y, x, _ in game.session.clicks]
+    if places:
+        clicked[tuple(torch.tensor(places, device=first.device).T)] = True
+    yx, label = robot_click(pred, target, clicked)
     rows = zip(yx.long().tolist(), label.tolist(), strict=True)
     return [(y, x, positive) for (y, x), positive in rows]
-
-
-def _filled(one: Tensor, size: tuple[int, int], value: int) -> Tensor:
-    """A map (H, W) in the upper left corner of `size`, the rest filled with `value`."""
-    missing = (0, size[1] - one.shape[1], 0, size[0] - one.shape[0])
-    return F.pad(one, missing, value=value) if any(missing) else one
 
 
 def of_like_size(games: list[_Game]) -> list[list[_Game]]:

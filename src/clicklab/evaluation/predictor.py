@@ -8,14 +8,23 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clicklab.clicks.geometry import flip_clicks
+from clicklab.clicks.geometry import filled_lines, flip_clicks
 from clicklab.evaluation.cascade import refine
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.session import Session, Turn
-from clicklab.evaluation.transforms import Frame, Size, View, average_flip, limit_longest_side
+from clicklab.evaluation.transforms import (
+    Frame,
+    Size,
+    View,
+    ZoomIn,
+    average_flip,
+    clicks_in_views,
+    limit_longest_side,
+)
 from clicklab.nn.fold_norms import fold_norms
 from clicklab.records import Clicks, Prediction
 
@@ -77,8 +86,8 @@ class Predictor:
         May come again with the same clicks (cascade-forward refinement); the turn then holds the earlier pass's map.
         """
         groups: dict[Size, list[tuple[Session, View]]] = {}
-        for session in sessions:
-            turn, view = self.look(session)
+        for session, lines in zip(sessions, self.found_lines(sessions), strict=True):
+            turn, view = self.look(session, lines)
             session.turns[-1] = turn
             groups.setdefault(view.size, []).append((session, view))
         for size, group in groups.items():
@@ -86,14 +95,27 @@ class Predictor:
             for first in range(0, len(group), most):
                 self._answer_group(*zip(*group[first : first + most], strict=True))
 
-    def look(self, session: Session) -> tuple[Turn, View]:
-        """The turn with the region and view for its clicks; the state is dropped when the view has changed."""
+    def found_lines(self, sessions: Sequence[Session]) -> list[np.ndarray | None]:
+        """`Turn.lines` of each session's mask, None without an answer or zoom-in; one wait for the device for all."""
+        if self.zoom_in is None:
+            return [None] * len(sessions)
+        found = [None if turn.lines is None else turn.lines[turn.chosen] for turn in (one.turn for one in sessions)]
+        known = [lines for lines in found if lines is not None]
+        read = iter(torch.cat(known).cpu().split([len(lines) for lines in known])) if known else iter(())
+        return [None if lines is None else next(read).numpy() for lines in found]
+
+    def look(self, session: Session, lines: np.ndarray | None) -> tuple[Turn, View]:
+        """The turn with the region and view for its clicks; the state is dropped when the view has changed.
+
+        Args:
+            session: with the click to answer.
+            lines: its `found_lines`.
+        """
         turn, size = session.turn, session.size
         region, frame = turn.region, Frame.whole(size)
         if self.zoom_in is not None:
-            remembered = None if turn.remembered is None else turn.remembered[turn.chosen]
             stale = self.protocol.quirk("stale_region")
-            region, frame = self.zoom_in.look(size, turn.clicks, remembered, turn.region, stale)
+            region, frame = self.zoom_in.look(size, turn.clicks, lines, turn.region, stale)
         frames = (frame,)
         if self.protocol.longest_side is not None:
             frames = (frame, limit_longest_side(frame.size, self.protocol.longest_side))
@@ -115,7 +137,7 @@ class Predictor:
         return merged, None if score is None else score.float().mean(dim=1)
 
     def remember(self, logits: Tensor, candidates: Tensor, view: View) -> Tensor:
-        """(K, H, W) what the zoom-in goes by after the next click.
+        """(K, H, W) map that the zoom-in goes by after the next click.
 
         Args:
             logits: (K, h, w) in the view.
@@ -123,6 +145,10 @@ class Predictor:
             view: where the network looked.
         """
         return candidates
+
+    def lines_of(self, maps: Tensor) -> Tensor:
+        """(K, H + W) `Turn.lines` of maps (K, H, W)."""
+        return filled_lines(maps > (ZoomIn.probability if self.zoom_in is None else self.zoom_in.probability))
 
     def _answer_group(self, sessions: Sequence[Session], views: Sequence[View]) -> None:
         """Sessions whose views have the same size."""
@@ -137,7 +163,7 @@ class Predictor:
             session.turns[-1] = replace(
                 session.turn,
                 candidates=candidates,
-                remembered=self.remember(logits[row], candidates, view),
+                lines=self.lines_of(self.remember(logits[row], candidates, view)),
                 score=None if score is None else score[row],
                 chosen=best[row],
                 state=states[row],
@@ -181,11 +207,12 @@ class Predictor:
     def _clicks(self, sessions: Sequence[Session], views: Sequence[View]) -> Clicks:
         """(B * V, N) clicks in pixels of the views, on the device."""
         limit = self.protocol.net_clicks_limit
-        rows = []
-        for session, view in zip(sessions, views, strict=True):
-            clicks = view.clicks(Clicks.from_list([session.clicks[:limit]]))
-            rows += [clicks, flip_clicks(clicks, view.size[1])] if self.protocol.flip else [clicks]
-        return Clicks.stack(rows).to(self.device)
+        clicks = clicks_in_views(Clicks.from_list([session.clicks[:limit] for session in sessions]), views)
+        if self.protocol.flip:
+            mirrored = flip_clicks(clicks, views[0].size[1])
+            yx = torch.stack([clicks.yx, mirrored.yx], dim=1).flatten(0, 1)
+            clicks = Clicks(yx, clicks.label.repeat_interleave(2, dim=0))
+        return clicks.to(self.device)
 
 
 def predictor_for(

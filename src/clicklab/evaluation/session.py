@@ -24,7 +24,8 @@ class Turn:
         candidates: (K, H, W) float32 probability of the masks answered, None before the first answer.
         score: (K,) trust in each candidate, None when there is one.
         chosen: the candidate that is the mask.
-        remembered: (K, H, W) map that the zoom-in looks at, None before the first answer (also after `set_mask`).
+        lines: (K, H + W) rows and columns that hold a pixel of what the zoom-in takes for the object
+            (`clicklab.clicks.geometry.filled_lines`), None before the first answer (also after `set_mask`).
         region: what the zoom-in keeps looking at.
         view: what the network saw last.
         state: the network's state for that view.
@@ -36,7 +37,7 @@ class Turn:
     candidates: Tensor | None = None
     score: Tensor | None = None
     chosen: int = 0
-    remembered: Tensor | None = None
+    lines: Tensor | None = None
     region: Box | None = None
     view: View | None = None
     state: Any = None

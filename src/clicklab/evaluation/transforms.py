@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from clicklab.clicks.geometry import Box, crop_clicks, resize_clicks
+from clicklab.clicks.geometry import Box, Size, crop_clicks, resize_clicks
 from clicklab.records import POSITIVE, Clicks
 
-Size = tuple[int, int]
 Click = tuple[float, float, int]
 
 
@@ -89,6 +89,15 @@ class View:
         return maps
 
 
+def clicks_in_views(clicks: Clicks, views: Sequence[View]) -> Clicks:
+    """`View.clicks` for many full images in one go: sample number i through view number i."""
+    for frames in zip(*(view.frames for view in views), strict=True):
+        boxes = [frame.box for frame in frames]
+        cropped = crop_clicks(clicks, boxes)
+        clicks = resize_clicks(cropped, [box.size for box in boxes], [frame.size for frame in frames])
+    return clicks
+
+
 @dataclass(frozen=True)
 class ZoomIn:
     """The official zoom-in: look at the object found so far, widened; keep looking there until that gets wrong.
@@ -137,14 +146,14 @@ class ZoomIn:
         return replace(self, target_size=(round(height * factor), round(width * factor)))
 
     def look(
-        self, size: Size, clicks: Sequence[Click], remembered: Tensor | None, kept: Box | None, stale_region: bool
+        self, size: Size, clicks: Sequence[Click], lines: np.ndarray | None, kept: Box | None, stale_region: bool
     ) -> tuple[Box | None, Frame]:
         """What to look at now.
 
         Args:
             size: (H, W) of the full image.
             clicks: (y, x, label) so far, the new one included.
-            remembered: (H, W) map of the last answer, None before the first one.
+            lines: (H + W,) `filled_lines` of the object found so far, None before the first answer.
             kept: region of the last answer.
             stale_region: official quirk, see `Protocol.stale_region`.
 
@@ -154,7 +163,7 @@ class ZoomIn:
         if len(clicks) <= self.skip_clicks:
             return kept, Frame.whole(size, kept)
         positive = [(y, x) for y, x, label in clicks if label == POSITIVE]
-        found = None if remembered is None else Box.around(remembered > self.probability, positive)
+        found = None if lines is None else Box.around_lines(lines, size[0], positive)
         if found is not None:
             wanted = found.expand(self.expansion_ratio, self.min_crop_size).clamp(size)
         elif self.skip_clicks >= 0:

@@ -30,15 +30,16 @@ class MLPHead(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Logits (B, 1, h, w) at the size of `maps[0]`."""
-        fused = self._fused(maps)
-        return self.conv_seg(self.dropout(F.relu(fused + self.fusion_conv.get_parameter("bias")[:, None, None])))
+        return self.conv_seg(self.dropout(F.relu(self._fused(maps))))
 
     def _fused(self, maps: Sequence[Tensor]) -> Tensor:
         """Upsampling and a 1x1 convolution commute, so each map is fused at its own size: the official order, upsample
         and concatenate first, costs four times the arithmetic and memory of the finest map for the same sum.
         """
         weights = self.fusion_conv.weight.chunk(len(self.convs), dim=1)
-        parts = [F.conv2d(F.relu(conv(x)), w) for conv, x, w in zip(self.convs, maps, weights, strict=True)]
+        biases = [self.fusion_conv.bias, *[None] * (len(self.convs) - 1)]  # added once
+        layers = zip(self.convs, maps, weights, biases, strict=True)
+        parts = [F.conv2d(F.relu(conv(x)), weight, bias) for conv, x, weight, bias in layers]
         size = maps[0].shape[-2:]
         coarse = [F.interpolate(part, size=size, mode="bilinear", align_corners=False) for part in parts[1:]]
         return sum(coarse, start=parts[0])

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(1, channels)
+from clicklab.nn.sample_norm import SampleNorm
 
 
 def _double(inputs: int, outputs: int) -> nn.ConvTranspose2d:
@@ -30,17 +28,17 @@ class SimpleFPN(nn.Module):
         first, second, third, fourth = out_dims
         wide = max(2 * first, in_dim // 2)
         quarter = nn.Sequential(
-            _double(in_dim, wide), _norm(wide), nn.GELU(), _double(wide, wide // 2), _norm(wide // 2),
-            nn.Conv2d(wide // 2, first, 1), _norm(first), nn.GELU(),
+            _double(in_dim, wide), SampleNorm(wide), nn.GELU(), _double(wide, wide // 2), SampleNorm(wide // 2),
+            nn.Conv2d(wide // 2, first, 1), SampleNorm(first), nn.GELU(),
         )  # fmt: skip
         wide = max(second, in_dim // 2)
         eighth = nn.Sequential(
-            _double(in_dim, wide), _norm(wide), nn.Conv2d(wide, second, 1), _norm(second), nn.GELU()
+            _double(in_dim, wide), SampleNorm(wide), nn.Conv2d(wide, second, 1), SampleNorm(second), nn.GELU()
         )  # fmt: skip
-        sixteenth = nn.Sequential(nn.Conv2d(in_dim, third, 1), _norm(third), nn.GELU())
+        sixteenth = nn.Sequential(nn.Conv2d(in_dim, third, 1), SampleNorm(third), nn.GELU())
         wide = max(fourth, 2 * in_dim)
         half = nn.Conv2d(in_dim, wide, kernel_size=2, stride=2)
-        last = nn.Sequential(half, _norm(wide), nn.Conv2d(wide, fourth, 1), _norm(fourth), nn.GELU())
+        last = nn.Sequential(half, SampleNorm(wide), nn.Conv2d(wide, fourth, 1), SampleNorm(fourth), nn.GELU())
         self.levels = nn.ModuleList([quarter, eighth, sixteenth, last])
 
     def forward(self, features: Tensor) -> list[Tensor]:
