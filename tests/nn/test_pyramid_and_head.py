@@ -8,6 +8,7 @@ from clicklab.nn.mlp_head import MLPHead
 from clicklab.nn.normalise import Normalise
 from clicklab.nn.sample_norm import SampleNorm, whole_sample_norm
 from clicklab.nn.simple_fpn import SimpleFPN
+from clicklab.nn.upsampled_sum import sum_as_product, upsampled_sum
 
 
 def test_pyramid_scales_and_widths():
@@ -39,16 +40,42 @@ def test_norm_of_a_sample_as_on_a_gpu(order):
     torch.nn.init.normal_(norm.weight)
     torch.nn.init.normal_(norm.bias)
     maps = (5 + 3 * torch.randn(3, 6, 5, 7)).contiguous(memory_format=order)
-    found, wanted = maps.clone().requires_grad_(), maps.double().requires_grad_()
-    answer = whole_sample_norm(found, norm.weight, norm.bias, norm.eps)
-    exact = F.group_norm(wanted, 1, norm.weight.double(), norm.bias.double(), norm.eps)
+    answer = whole_sample_norm(maps, norm.weight, norm.bias, norm.eps)
+    exact = F.group_norm(maps.double(), 1, norm.weight.double(), norm.bias.double(), norm.eps)
     assert answer.is_contiguous(memory_format=order)
     torch.testing.assert_close(answer.double(), exact, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(norm(maps).double(), exact, rtol=1e-5, atol=1e-5)
-    answer.square().sum().backward()
-    exact.square().sum().backward()
-    torch.testing.assert_close(found.grad.double(), wanted.grad, rtol=1e-4, atol=1e-4)
-    assert whole_sample_norm(maps.bfloat16(), norm.weight, norm.bias, norm.eps).dtype == torch.float32
+
+
+def test_gradients_of_the_norm():
+    torch.manual_seed(0)
+    given = [torch.randn(*shape, dtype=torch.double, requires_grad=True) for shape in ((2, 3, 2, 3), (3,), (3,))]
+    assert torch.autograd.gradcheck(lambda *x: whole_sample_norm(*x, 1e-5), given)
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+def test_number_types_of_the_norm(autocast):
+    """As of PyTorch's own: float32 out of autocast, else what came in; gradients of the type of what they are for."""
+    norm = SampleNorm(6)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        maps = torch.randn(2, 6, 5, 7).bfloat16().requires_grad_()
+        answer = whole_sample_norm(maps, norm.weight, norm.bias, norm.eps)
+    assert answer.dtype == (torch.float32 if autocast else torch.bfloat16)
+    answer.float().square().sum().backward()
+    assert (maps.grad.dtype, norm.weight.grad.dtype) == (torch.bfloat16, torch.float32)
+    whole = norm.bfloat16()
+    assert whole_sample_norm(maps, whole.weight, whole.bias, whole.eps).dtype == torch.bfloat16
+
+
+def test_upsampled_sum_as_on_a_gpu():
+    torch.manual_seed(0)
+    maps = [torch.randn(2, 5, *size, dtype=torch.double) for size in ((12, 16), (6, 8), (5, 3), (1, 20))]
+    wanted = upsampled_sum(maps, (12, 16))
+    separate = [F.interpolate(one, size=(12, 16), mode="bilinear", align_corners=False) for one in maps]
+    torch.testing.assert_close(wanted, torch.stack(separate).sum(0))
+    # the weights come from a resize in single precision
+    torch.testing.assert_close(sum_as_product(maps, (12, 16)), wanted, rtol=1e-6, atol=1e-6)
+    assert sum_as_product(maps, (12, 16)).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_head_fuses_as_if_upsampled_and_concatenated_first():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from clicklab.nn.linear import PixelLinear
 from clicklab.nn.sample_norm import SampleNorm
 
 
@@ -29,16 +30,16 @@ class SimpleFPN(nn.Module):
         wide = max(2 * first, in_dim // 2)
         quarter = nn.Sequential(
             _double(in_dim, wide), SampleNorm(wide), nn.GELU(), _double(wide, wide // 2), SampleNorm(wide // 2),
-            nn.Conv2d(wide // 2, first, 1), SampleNorm(first), nn.GELU(),
+            PixelLinear(wide // 2, first), SampleNorm(first), nn.GELU(),
         )  # fmt: skip
         wide = max(second, in_dim // 2)
         eighth = nn.Sequential(
-            _double(in_dim, wide), SampleNorm(wide), nn.Conv2d(wide, second, 1), SampleNorm(second), nn.GELU()
+            _double(in_dim, wide), SampleNorm(wide), PixelLinear(wide, second), SampleNorm(second), nn.GELU()
         )  # fmt: skip
-        sixteenth = nn.Sequential(nn.Conv2d(in_dim, third, 1), SampleNorm(third), nn.GELU())
+        sixteenth = nn.Sequential(PixelLinear(in_dim, third), SampleNorm(third), nn.GELU())
         wide = max(fourth, 2 * in_dim)
         half = nn.Conv2d(in_dim, wide, kernel_size=2, stride=2)
-        last = nn.Sequential(half, SampleNorm(wide), nn.Conv2d(wide, fourth, 1), SampleNorm(fourth), nn.GELU())
+        last = nn.Sequential(half, SampleNorm(wide), PixelLinear(wide, fourth), SampleNorm(fourth), nn.GELU())
         self.levels = nn.ModuleList([quarter, eighth, sixteenth, last])
 
     def forward(self, features: Tensor) -> list[Tensor]:
