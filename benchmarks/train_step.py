@@ -15,6 +15,7 @@ import time
 import warnings
 from collections import defaultdict
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,9 @@ def measure(kind: type[pl.LightningModule], variant: str, way: dict[str, Any], o
         with_layers=True,
         num_workers=options.workers,
     )
+    # rounds in turn, not drawn: a few steps have the mean of many, and all ways the same
+    turns = count(-options.warm_up)
+    datamodule.user.rounds = lambda least, most: least + next(turns) % (most - least + 1)
     watches = Stopwatches(options.warm_up, "cuda" if options.gpu else "cpu")
     trainer = pl.Trainer(
         max_epochs=1,
@@ -145,7 +149,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="default: 8, with --gpu 32")
     parser.add_argument("--crop", type=int, default=448)
     parser.add_argument("--side", type=int, default=640, help="longer side of the drawn scenes")
-    parser.add_argument("--steps", type=int, default=4, help="steps that count")
+    parser.add_argument("--steps", type=int, default=4, help="steps that count, a multiple of 4")
     parser.add_argument("--warm-up", type=int, default=1, help="steps before them")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare data")
     parser.add_argument(
