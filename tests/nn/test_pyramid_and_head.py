@@ -9,6 +9,7 @@ from clicklab.nn.normalise import Normalise
 from clicklab.nn.sample_norm import SampleNorm, whole_sample_norm
 from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.upsampled_sum import sum_as_product, upsampled_sum
+from clicklab.nn.vit import PatchEmbed
 
 
 def test_pyramid_scales_and_widths():
@@ -88,6 +89,22 @@ def test_head_fuses_as_if_upsampled_and_concatenated_first():
     ]
     wanted = head.conv_seg(F.relu(head.fusion_conv(torch.cat(same_size, dim=1))))
     torch.testing.assert_close(head(maps), wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_patches_pyramid_and_head_on_a_gpu():
+    """Where norms, patches and upsampling take other ways: answers and gradients are those of the CPU."""
+    torch.manual_seed(0)
+    image, maps = torch.rand(2, 3, 96, 128), []
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(1)
+        embed, pyramid, head = PatchEmbed(16, 3, 32), SimpleFPN(32, (8, 12, 16, 80)), MLPHead((8, 12, 16, 80), 24)
+        network = torch.nn.ModuleList([embed, pyramid, head]).eval().to(device)
+        answer = head(pyramid(embed(image.to(device)).permute(0, 3, 1, 2)))
+        answer.square().mean().backward()
+        maps.append([answer, *(parameter.grad for parameter in network.parameters())])
+    for here, there in zip(*maps, strict=True):
+        torch.testing.assert_close(there.cpu(), here, rtol=5e-3, atol=5e-3 * float(here.abs().max()))  # cuDNN's TF32
 
 
 def test_head_drops_channels_only_in_training():
