@@ -172,7 +172,7 @@ class EvaluationObjects(Dataset[EvaluationObject | SkippedObject]):
 
     def _scene(self, index: int) -> Scene:
         # objects of one image follow each other: the last image is kept instead of decoding it once per object
-        if self._last is None or self._last[0] != index:
-            self._last = None
-            self._last = (index, self.dataset[index])
-        return self._last[1]
+        last = self._last  # threads may be at different images: each reads this once and sees a whole pair
+        if last is None or last[0] != index:
+            last = self._last = (index, self.dataset[index])
+        return last[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from tiny_scenes import BOX, DISK, PART, STUFF, TinyScenes, draw_scene
@@ -101,6 +103,17 @@ def test_initial_masks_reach_the_evaluation_object():
     assert isinstance(first, EvaluationObject) and first.initial_mask is not None
     assert first.initial_mask.sum() == draw_scene(0).areas()[PART]
     assert isinstance(second, EvaluationObject) and second.initial_mask is None
+
+
+def test_several_threads_may_ask_for_objects():
+    objects, alone = EvaluationObjects(TinyScenes(6)), EvaluationObjects(TinyScenes(6))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(objects.__getitem__, list(range(len(objects))) * 5))
+    for index, item in enumerate(found):
+        wanted = alone[index % len(alone)]
+        assert isinstance(item, EvaluationObject) and isinstance(wanted, EvaluationObject)
+        assert (item.name, item.object, item.index) == (wanted.name, wanted.object, wanted.index)
+        assert np.array_equal(item.image, wanted.image) and np.array_equal(item.target, wanted.target)
 
 
 def test_impossible_limit():

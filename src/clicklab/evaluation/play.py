@@ -21,6 +21,7 @@ from clicklab.evaluation.robustness import Objects, PerturbedObjects
 from clicklab.records import EvaluationObject, SkippedObject
 
 JOURNAL = "progress.jsonl"
+READERS = 4  # threads: on a GPU an object that needs few clicks is played faster than one thread reads it
 
 
 def play(
@@ -125,8 +126,8 @@ def _play_dataset(
 
 
 def _read_ahead(objects: Objects, indices: list[int], depth: int) -> Iterator[EvaluationObject | SkippedObject]:
-    """Items in order, read by one thread while others are played."""
-    reader = ThreadPoolExecutor(1)
+    """Items in order, read by some threads while others are played."""
+    reader = ThreadPoolExecutor(READERS)
     waiting: deque[Future[EvaluationObject | SkippedObject]] = deque()
     try:
         for index in indices:

@@ -19,7 +19,10 @@ SEED = 2024  # fixed: all methods start from the same masks
 
 
 class Objects(Interface):
-    """A sequence of evaluation objects; item i carries index i (`data_modules.sample.EvaluationObjects`)."""
+    """A sequence of evaluation objects; item i carries index i (`data_modules.sample.EvaluationObjects`).
+
+    Several threads ask for items at a time.
+    """
 
     def __len__(self) -> int: ...
 
