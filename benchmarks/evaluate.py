@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from clicklab.clicks.next_click import robot_click
 from clicklab.evaluation.play import play
 from clicklab.evaluation.predictor import predictor_for
-from clicklab.evaluation.protocol import Protocol
+from clicklab.evaluation.protocol import PRECISIONS, Protocol
 from clicklab.evaluation.session import Session
 from clicklab.methods import method_package
 from clicklab.records import Clicks, EvaluationObject, Prediction, SkippedObject
@@ -138,9 +138,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=640, help="longer side of drawn images")
     parser.add_argument("--clicks", type=int, default=6)
     parser.add_argument("--batch", type=int, nargs="+", default=None, help="default: 1 4 16, with --gpu 32 as well")
-    parser.add_argument(
-        "--precision", choices=["32-true", "bf16-mixed"], default="32-true", help="of the lockstep rows"
-    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="32-true", help="of the lockstep rows")
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/evaluate.json"), metavar="FILE")
     options = parser.parse_args()

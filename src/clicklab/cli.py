@@ -187,7 +187,10 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--cfr-clicks", choices=["first", "all"], help="clicks that are refined (default: official first, clean all)"
     )
     command.add_argument(
-        "--precision", choices=["32-true", "bf16-mixed"], default="32-true", help="of the network (default %(default)s)"
+        "--precision",
+        choices=["32-true", "bf16-mixed", "16-mixed"],
+        default="32-true",
+        help="of the network (%(default)s)",
     )
     command.add_argument("--compile", action="store_true", help="torch.compile: for long runs on a GPU")
     command.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")

@@ -132,18 +132,34 @@ def test_impossible_batch_size():
         list(play(Predictor(Analytic()), [], 0))
 
 
-def test_bf16_reaches_the_network_and_is_recorded():
+def test_a_lower_precision_reaches_the_network_and_is_recorded():
     seen = []
 
     class Asks(Analytic):
         def forward(self, image, clicks, prev_mask):
-            seen.append(torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16)
+            seen.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None)
             return super().forward(image, clicks, prev_mask)
 
-    for precision, wanted in (("32-true", False), ("bf16-mixed", True)):
+    for precision, wanted in (("32-true", None), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)):
         protocol = Protocol(max_clicks=1, zoom_in=SMALL, precision=precision)
         list(play(Predictor(Asks(), protocol), objects(1)))
         assert seen.pop() is wanted
         assert protocol.to_dict()["precision"] == precision
-    with pytest.raises(ValueError, match="precision is 'half', wanted: 32-true or bf16-mixed"):
+    with pytest.raises(ValueError, match="precision is 'half', wanted: 32-true or bf16-mixed or 16-mixed"):
         Protocol(precision="half")
+
+
+def test_a_network_that_outgrows_float16_is_an_error():
+    class Large(Analytic):
+        def forward(self, image, clicks, prev_mask):
+            answer = super().forward(image, clicks, prev_mask)
+            large = torch.full((4, 4), 300.0)
+            return replace(answer, logits=answer.logits + 0 * (large @ large).sum())
+
+    for precision in ("bf16-mixed", "16-mixed"):
+        predictor = Predictor(Large(), Protocol(max_clicks=2, zoom_in=SMALL, precision=precision))
+        if precision == "bf16-mixed":
+            assert len(list(play(predictor, objects(2)))) == 2
+        else:
+            with pytest.raises(ValueError, match="no number with precision 16-mixed"):
+                list(play(predictor, objects(2)))

@@ -31,6 +31,7 @@ from clicklab.records import Clicks, Prediction
 # Pixels of views in one call of the network on a CPU: one view of 448 x 448 and its mirror. Larger batches outgrow the
 # caches (ViT-xtiny, HRNet18s: 1.2 times as long per view in batches of 16 as in pairs); small views still go together.
 CPU_PIXELS = 2 * 448 * 448
+LOWERED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 class Predictor:
@@ -64,7 +65,8 @@ class Predictor:
         self.device = torch.device(device) if device is not None else weight.device
         self.dtype = weight.dtype
         self.zoom_in = self.protocol.zoom_for(network, view_scale)
-        self.context = context if self.protocol.precision == "32-true" else partial(_in_bf16, context, self.device.type)
+        lowered = LOWERED.get(self.protocol.precision)
+        self.context = context if lowered is None else partial(_lowered, context, self.device.type, lowered)
         self.reuses_state = hasattr(network, "start") and hasattr(network, "step")
 
     @property
@@ -76,9 +78,15 @@ class Predictor:
 
     @torch.no_grad()
     def answer(self, sessions: Sequence[Session]) -> None:
-        """Replaces the last turn of every session by the answered one, refined as often as the protocol says."""
+        """Replaces the last turn of every session by the answered one, refined as often as the protocol says.
+
+        Raises:
+            ValueError: in float16 an answer is no number: the network has outgrown its range.
+        """
         self.answer_once(sessions)
         refine(sessions, self.answer_once, self.protocol)
+        if self.protocol.precision == "16-mixed":
+            _check_numbers(sessions)
 
     def answer_once(self, sessions: Sequence[Session]) -> None:
         """One pass for every session: its last turn is replaced; the network runs once per view size (CPU: in pieces).
@@ -228,10 +236,20 @@ def predictor_for(
 
 
 @contextmanager
-def _in_bf16(context: Callable[[], AbstractContextManager[Any]], device_type: str) -> Generator[None]:
-    """`context` and bfloat16 together."""
-    with context(), torch.autocast(device_type, dtype=torch.bfloat16):
+def _lowered(
+    context: Callable[[], AbstractContextManager[Any]], device_type: str, dtype: torch.dtype
+) -> Generator[None]:
+    """`context` and autocast together."""
+    with context(), torch.autocast(device_type, dtype=dtype):
         yield
+
+
+def _check_numbers(sessions: Sequence[Session]) -> None:
+    if not torch.stack([session.map.sum() for session in sessions]).isfinite().all():
+        raise ValueError(
+            "the network's answer is no number with precision 16-mixed, where values end at 65504: "
+            "evaluate with precision bf16-mixed or 32-true"
+        )
 
 
 def split_state(state: Any, parts: int) -> list[Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import platform
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import nn
 
 from clicklab.evaluation.transforms import Size, ZoomIn
 
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # Lightning's names
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 ORACLE = "-oracle"  # stands behind a dataset's name where the best candidate was picked by the ground truth
 # What official code does that changes numbers and nobody would do on purpose: `official` keeps all, `clean` none.
 QUIRKS = {
@@ -53,7 +55,8 @@ class Protocol:
         cascade: passes of cascade-forward refinement after a click (CFR-n), each from the mask before it; 0: none.
         cascade_adaptive: A-CFR: an object stops refining when a pass changes at most `cascade_pixels`.
         cascade_pixels: pixels of the mask in the full image (20 in code and paper).
-        precision: of the network: float32, or bfloat16 where PyTorch's autocast allows it, which moves some clicks.
+        precision: of the network: float32, or where PyTorch's autocast allows it bfloat16 or float16. Both move some
+            clicks, float16 with its eight times finer steps fewer; a network that outgrows its range is an error.
         boundary_iou: measure BIoU after every click as well.
         initial_masks: start from the masks that a dataset brings (DAVIS585); an object without one is skipped. False:
             every dialogue starts from nothing, as in all tables of NoC, whatever the dataset brings.
@@ -90,7 +93,7 @@ class Protocol:
     cascade: int = 0
     cascade_adaptive: bool = False
     cascade_pixels: int = 20
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Precision = "32-true"
     boundary_iou: bool = False
     initial_masks: bool = False
     perturb_iou: float | None = None
@@ -131,7 +134,7 @@ class Protocol:
             "false, or cascade=N for at most N passes",
         )
         self._check(self.cascade_pixels >= 0, "cascade_pixels", "0 or more")
-        self._check(self.precision in ("32-true", "bf16-mixed"), "precision", "32-true or bf16-mixed")
+        self._check(self.precision in PRECISIONS, "precision", " or ".join(PRECISIONS))
         self._check(self.perturb_iou is None or 0 < self.perturb_iou < 1, "perturb_iou", "between 0 and 1")
         self._check(
             self.perturb_iou is None or not self.initial_masks, "initial_masks", "false together with perturb_iou"

@@ -22,9 +22,9 @@ class SampleNorm(nn.GroupNorm):
         super().__init__(1, channels)
 
     def forward(self, input: Tensor) -> Tensor:  # nn.GroupNorm's name for it
-        if input.device.type == "cpu":
-            return super().forward(input)
-        return whole_sample_norm(input, self.weight, self.bias, self.eps)
+        if input.device.type == "cuda":
+            return whole_sample_norm(input, self.weight, self.bias, self.eps)
+        return super().forward(input)
 
 
 def whole_sample_norm(maps: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 def upsampled_sum(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     """Bilinear resizes (align_corners=False) of maps (B, C, h, w) of any h and w, added up: (B, C, H, W)."""
-    if maps[0].device.type == "cpu":
-        resized = [F.interpolate(one, size=size, mode="bilinear", align_corners=False) for one in maps]
-        return sum(resized[1:], start=resized[0])
-    return sum_as_product(maps, size)
+    if maps[0].device.type == "cuda":
+        return sum_as_product(maps, size)
+    resized = [F.interpolate(one, size=size, mode="bilinear", align_corners=False) for one in maps]
+    return sum(resized[1:], start=resized[0])
 
 
 def sum_as_product(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:

@@ -28,9 +28,9 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(in_channels, embed_dim, patch_size, patch_size)
 
     def forward(self, image: Tensor) -> Tensor:
-        if image.device.type == "cpu":
-            return self.proj(image).permute(0, 2, 3, 1)
-        return self.as_product(image)
+        if image.device.type == "cuda":
+            return self.as_product(image)
+        return self.proj(image).permute(0, 2, 3, 1)
 
     def as_product(self, image: Tensor) -> Tensor:
         """The same as a matrix product of all squares: cuDNN has no fast kernel for so large a one without overlap."""
