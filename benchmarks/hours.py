@@ -1,12 +1,17 @@
 """On paper: how long the published recipes train, from measured steps. An estimate; no such training was run for it.
 
-    python benchmarks/hours.py [FILE.json ...] [--only METHOD[:OVERLAY,OVERLAY] ...] [--devices 8] [--efficiency 0.9]
+    python benchmarks/hours.py [FILE.json ...] [--costs FILE.json] [--only METHOD[:OVERLAY,OVERLAY] ...] [--devices 8]
 
 The files are what `train_step.py --gpu` wrote, one per network and batch. Samples and steps come from
 experiments/*/*.yaml. Hours on one device are those of the recipe's batch, hours on several those of each one's share of
 it, so measure both: small batches are slower per sample. The share is taken from the file with the nearest batch.
 
     hours = samples / (measured samples per second * devices * efficiency)
+
+With `--costs`, what `step_cost.py` wrote, steps that nobody measured are estimated and marked `~`: they take as long
+as their operations to be started or their arithmetic to be done, whichever is longer, both at the highest rate that a
+measured step reached. Networks of many small convolutions (HRNet) do their arithmetic at a lower rate, so where it
+takes longer `~` is a lower limit for them. CFR-ICL's rounds are counted as those of its network's own method.
 
 `--efficiency` is an assumption, for what one device does not show: devices wait for the slowest and for the sum of
 their gradients. The column `all-reduce` helps to judge it. A ring moves 2 (N - 1) / N of the gradients, 4 bytes per
@@ -22,7 +27,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -146,12 +151,50 @@ def measured(records: list[dict[str, Any]], method: str, found: Recipe, batch: f
     return min(fitting, key=lambda record: abs(math.log(record["batch"] / batch)), default={})
 
 
-def row(method: str, overlays: list[str], found: Recipe, records: list[dict[str, Any]], options: Any) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Estimate:
+    """What steps of networks that nobody measured would take at the highest rates that measured ones reached.
+
+    Attributes:
+        costs: (method, variant) -> a network of `step_cost.py`'s record.
+        started: operations that one device starts per second.
+        arithmetic: operations that it does per second, a multiply-add counts as two.
+    """
+
+    costs: dict[tuple[str, str], dict[str, Any]]
+    started: float = 0.0
+    arithmetic: float = 0.0
+
+    def after(self, records: list[dict[str, Any]], way: str) -> Estimate:
+        """With the rates of all records of networks whose cost is known."""
+        started, arithmetic = [self.started], [self.arithmetic]
+        for record in records:
+            cost = self.costs.get((record["method"], record["variant"]))
+            if cost and way in record["rows"]:
+                speed = record["rows"][way]["samples per second"]
+                started.append(cost["started"] * speed / record["batch"])
+                arithmetic.append(cost["arithmetic"] * speed)
+        return replace(self, started=max(started), arithmetic=max(arithmetic))
+
+    def of(self, network: tuple[str, str], batch: int) -> dict[str, Any]:
+        """`samples per second` of one device with `batch` samples; nothing where rates or costs are not known."""
+        cost = self.costs.get(network)
+        if not cost or not self.started:
+            return {}
+        seconds = max(cost["started"] / self.started, cost["arithmetic"] * batch / self.arithmetic)
+        return {"samples per second": batch / seconds, "batch": batch}
+
+
+def row(
+    method: str, overlays: list[str], found: Recipe, records: list[dict[str, Any]], estimate: Estimate, options: Any
+) -> dict[str, Any]:
     """All that is known of a recipe; `devices` are the most, up to those asked for, that share its batch evenly."""
     devices = next(n for n in range(options.devices, 0, -1) if found.batch % n == 0)
-    result = {"method": method, "overlays": overlays, **asdict(found), "devices": devices}
     one = measured(records, method, found, found.batch, options.way)
     share = measured(records, method, found, found.batch / devices, options.way)
+    result = {"method": method, "overlays": overlays, **asdict(found), "devices": devices, "estimated": not one}
+    if not one:
+        one, share = estimate.of(found.network, found.batch), estimate.of(found.network, found.batch // devices)
     if one:
         together = share["samples per second"] * devices * options.efficiency
         moved = 2 * (devices - 1) / devices * gigabytes(found.network)
@@ -168,9 +211,10 @@ def line(result: dict[str, Any]) -> str:
     text += f"{result['samples']:>10,}{result['batch']:>7}{result['steps']:>9,}"
     if "one" not in result:
         return text + f"{'-':>11}{'-':>8}{result['devices']:>9}{'-':>11}{'-':>8}{'-':>12}"
-    one, several = result["one"], result["several"]
-    text += f"{one['samples per second']:>11.1f}{one['hours']:>8.1f}{result['devices']:>9}"
-    return text + f"{several['samples per second']:>11.1f}{several['hours']:>8.1f}{several['all-reduce']:>12.0%}"
+    one, several, mark = result["one"], result["several"], "~" if result["estimated"] else ""
+    text += f"{one['samples per second']:>11.1f}{mark + format(one['hours'], '.1f'):>8}{result['devices']:>9}"
+    text += f"{several['samples per second']:>11.1f}{mark + format(several['hours'], '.1f'):>8}"
+    return text + f"{several['all-reduce']:>12.0%}"
 
 
 def main() -> None:
@@ -179,6 +223,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="METHOD[:OVERLAY,...]", help="default: every recipe for a GPU"
     )
+    parser.add_argument("--costs", type=Path, metavar="FILE.json", help="what step_cost.py wrote: estimate the others")
     parser.add_argument("--way", default="bf16-mixed", help="row of the files to use (default %(default)s)")
     parser.add_argument("--devices", type=int, default=8)
     parser.add_argument("--efficiency", type=float, default=0.9)
@@ -186,7 +231,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/bench/hours.json"), metavar="FILE")
     options = parser.parse_args()
     records = [json.loads(path.read_text()) for path in options.records]
-    print("An estimate from steps measured on one device; no such training was run.")
+    networks = json.loads(options.costs.read_text())["networks"] if options.costs else []
+    costs = {(network["method"], network["variant"]): network for network in networks}
+    estimate = Estimate(costs).after(records, options.way)
+    print("An estimate from steps measured on one device; no such training was run. ~: not even its step was measured.")
     print(f"Several devices: efficiency {options.efficiency:g}, gradients over {options.interconnect:g} GB/s.\n")
     print(f"{'one device':>95}{'several devices':>40}")
     print(
@@ -195,7 +243,7 @@ def main() -> None:
     )
     rows = []
     for method, overlays, found in published(options.only):
-        rows.append(row(method, overlays, found, records, options))
+        rows.append(row(method, overlays, found, records, estimate, options))
         print(line(rows[-1]), flush=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     assumed = {name: getattr(options, name) for name in ("way", "efficiency", "interconnect")}

@@ -94,22 +94,30 @@ def module_of(method: str) -> type[pl.LightningModule]:
     return next(kind for kind in found if getattr(kind, "method", None) == method)
 
 
+def drawn_scenes(batch: int, crop: int, side: int, steps: int, warm_up: int, workers: int) -> InteractiveDataModule:
+    """So many steps of drawn scenes with `side` as their longer side, for every method."""
+    datamodule = InteractiveDataModule(
+        train=[TrainingSource(Shapes(length=1000, size=(side * 3 // 4, side), split="train"))],
+        crop_size=crop,
+        batch_size=batch,
+        epoch_length=batch * (steps + warm_up),
+        targets=TargetLaw(min_object_area=100),
+        with_layers=True,
+        num_workers=workers,
+    )
+    # rounds in turn, not drawn: a few steps have the mean of many, and all ways the same
+    turns = count(-warm_up)
+    datamodule.user.rounds = lambda least, most: least + next(turns) % (most - least + 1)
+    return datamodule
+
+
 def measure(kind: type[pl.LightningModule], variant: str, way: dict[str, Any], options: Any) -> dict[str, float]:
     """Samples per second and shares of the wall time."""
     pl.seed_everything(0, verbose=False)
     module = kind(variant=variant, network_options=way.get("network_options"))
-    datamodule = InteractiveDataModule(
-        train=[TrainingSource(Shapes(length=1000, size=(options.side * 3 // 4, options.side), split="train"))],
-        crop_size=options.crop,
-        batch_size=options.batch,
-        epoch_length=options.batch * (options.steps + options.warm_up),
-        targets=TargetLaw(min_object_area=100),
-        with_layers=True,
-        num_workers=options.workers,
+    datamodule = drawn_scenes(
+        options.batch, options.crop, options.side, options.steps, options.warm_up, options.workers
     )
-    # rounds in turn, not drawn: a few steps have the mean of many, and all ways the same
-    turns = count(-options.warm_up)
-    datamodule.user.rounds = lambda least, most: least + next(turns) % (most - least + 1)
     watches = Stopwatches(options.warm_up, "cuda" if options.gpu else "cpu")
     trainer = pl.Trainer(
         max_epochs=1,

@@ -27,6 +27,7 @@ SMALL = {
     "evaluate": "--variant mini --objects 2 --side 64 --clicks 2 --batch 2",
     "model_cost": "--only simpleclick:mini icmformer:swin_mini --seconds 1",
     "first_click": "--scenes 2",
+    "step_cost": "--only simpleclick:mini",
     "train_step": "--variant mini --batch 2 --crop 64 --side 96 --steps 1 --workers 0",
 }
 
@@ -103,6 +104,35 @@ def test_hours_are_samples_over_speed(tmp_path):
     # 96.46 million parameters (paper), 7/4 of their gradients at 100 GB/s, in a step of 4 samples
     assert simpleclick["several"]["all-reduce"] == pytest.approx(96.46e6 * 4 * 7 / 4 / 100e9 / (4 / 80), rel=0.02)
     assert (ritm["devices"], ritm["batch"]) == (7, 28) and "one" not in ritm
+
+
+def test_hours_of_steps_that_nobody_measured(tmp_path):
+    """At the measured rates: 100 operations in a tenth of a second, 3200 units of arithmetic in one."""
+    for batch, speed in ((32, 32.0), (1, 10.0)):
+        rows = {"bf16-mixed": {"samples per second": speed}}
+        record = {"method": "simpleclick", "variant": "base", "crop": 448, "batch": batch, "rows": rows}
+        (tmp_path / f"batch{batch}.json").write_text(json.dumps(record))
+    networks = [
+        {"method": method, "variant": variant, "started": started, "arithmetic": arithmetic}
+        for method, variant, started, arithmetic in (
+            ("simpleclick", "base", 100, 100),
+            ("simpleclick", "large", 200, 400),
+            ("ritm", "hrnet18s", 5000, 1),
+        )
+    ]
+    (tmp_path / "costs.json").write_text(json.dumps({"networks": networks}))
+    files = [str(tmp_path / f"batch{batch}.json") for batch in (1, 32)]
+    wanted = ["simpleclick", "simpleclick:large", "ritm:hrnet18s", "piclick"]
+    record, printed = run("hours", [*files, "--costs", str(tmp_path / "costs.json"), "--only", *wanted], tmp_path)
+    base, large, ritm, piclick = record["recipes"]
+    assert not base["estimated"] and base["one"]["samples per second"] == 32
+    assert large["estimated"] and large["one"]["samples per second"] == pytest.approx(3200 / 400)
+    assert large["several"]["hours"] == pytest.approx(large["samples"] / (3200 / 400 * 8 * 0.9) / 3600)
+    assert ritm["one"]["hours"] == pytest.approx(
+        ritm["steps"] * 5 / 3600
+    )  # 1000 started in a second, whatever the batch
+    assert "one" not in piclick
+    assert [line.count("~") for line in printed.splitlines()[-4:]] == [0, 2, 2, 0]
 
 
 def test_hours_of_a_recipe_without_a_length_count_the_published_scenes():
