@@ -86,7 +86,9 @@ def cost(method: str, variant: str) -> dict[str, Any]:
         callbacks=[counts],
     )
     scenes = drawn_scenes(BATCH, crop=side, side=max(96, side * 4 // 3), steps=STEPS, warm_up=0, workers=0)
-    trainer.fit(module_of(method)(variant=variant), datamodule=scenes)
+    module = module_of(method)(variant=variant)
+    module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=0.0)  # no memory of its own
+    trainer.fit(module, datamodule=scenes)
     started = sum(counter.started for counter in counts.counters) / STEPS
     arithmetic = sum(counter.arithmetic for counter in counts.counters) / STEPS / BATCH
     return {"method": method, "variant": variant, "crop": side, "started": started, "arithmetic": arithmetic}

@@ -128,9 +128,7 @@ def test_hours_of_steps_that_nobody_measured(tmp_path):
     assert not base["estimated"] and base["one"]["samples per second"] == 32
     assert large["estimated"] and large["one"]["samples per second"] == pytest.approx(3200 / 400)
     assert large["several"]["hours"] == pytest.approx(large["samples"] / (3200 / 400 * 8 * 0.9) / 3600)
-    assert ritm["one"]["hours"] == pytest.approx(
-        ritm["steps"] * 5 / 3600
-    )  # 1000 started in a second, whatever the batch
+    assert ritm["one"]["hours"] == pytest.approx(ritm["steps"] * 5 / 3600)  # 5000 to be started, 1000 in a second
     assert "one" not in piclick
     assert [line.count("~") for line in printed.splitlines()[-4:]] == [0, 2, 2, 0]
 
