@@ -163,7 +163,7 @@ def main() -> None:
         row["same clicks"] = sum(clicked[n] == first[1][n] for n in clicked) / len(clicked)
         rows[name] = row
         print(
-            f"  {name:14}{row['objects per second']:9.3f} objects/s{row['seconds per click']:9.3f} s/click"
+            f"  {name:14}{row['objects per second']:9.3f} objects/s{1000 * row['seconds per click']:10.2f} ms/click"
             f"   network {row['share of the network']:4.0%}   {row['ratio']:5.2f}x"
             f"   same clicks {row['same clicks']:4.0%}"
         )

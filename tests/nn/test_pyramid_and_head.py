@@ -96,7 +96,7 @@ def test_patches_pyramid_and_head_on_a_gpu():
     """Where norms, patches and upsampling take other ways: answers and gradients are those of the CPU."""
     torch.manual_seed(0)
     image, maps = torch.rand(2, 3, 96, 128), []
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for device in ("cpu", "cuda"):
             torch.manual_seed(1)
             embed, pyramid, head = PatchEmbed(16, 3, 32), SimpleFPN(32, (8, 12, 16, 80)), MLPHead((8, 12, 16, 80), 24)
