@@ -121,3 +121,7 @@ def test_head_fuses_all_levels_at_the_finest():
     for i in range(4):
         changed = [one + 1 if i == j else one for j, one in enumerate(maps)]
         assert not torch.allclose(head(changed)[0], logits)
+    # the official order: resize, stack the coarsest first, then fuse
+    levels = [level(x.movedim(1, -1)).movedim(-1, 1) for level, x in zip(head.levels, maps, strict=True)]
+    levels = [F.interpolate(x, size=(16, 20), mode="bilinear") for x in levels]
+    torch.testing.assert_close(features, F.relu(head.norm(head.fuse(torch.cat(levels[::-1], dim=1)))))

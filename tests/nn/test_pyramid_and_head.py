@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from clicklab.nn.fusion import sum_as_product, upsampled_sum
 from clicklab.nn.mlp_head import MLPHead
 from clicklab.nn.normalise import Normalise
 from clicklab.nn.sample_norm import SampleNorm, whole_sample_norm
 from clicklab.nn.simple_fpn import SimpleFPN
-from clicklab.nn.upsampled_sum import sum_as_product, upsampled_sum
 from clicklab.nn.vit import PatchEmbed
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clicklab.nn.linear import PixelLinear, token_linear
-from clicklab.nn.upsampled_sum import upsampled_sum
+from clicklab.nn.fusion import fused
+from clicklab.nn.linear import PixelLinear
 
 
 class MLPHead(nn.Module):
@@ -33,16 +33,6 @@ class MLPHead(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Logits (B, 1, h, w) at the size of `maps[0]`."""
-        return self.conv_seg(self.dropout(F.relu(self._fused(maps))))
-
-    def _fused(self, maps: Sequence[Tensor]) -> Tensor:
-        """Upsampling and a 1x1 convolution commute, so each map is fused at its own size: the official order, upsample
-        and concatenate first, costs four times the arithmetic and memory of the finest map for the same sum.
-        """
-        weights = self.fusion_conv.weight.flatten(1).chunk(len(self.convs), dim=1)
-        biases = [self.fusion_conv.bias, *[None] * (len(self.convs) - 1)]  # added once
-        parts = []
-        for conv, x, weight, bias in zip(self.convs, maps, weights, biases, strict=True):
-            parts.append(token_linear(F.relu(conv(x)).movedim(1, -1), weight, bias).movedim(-1, 1))
-        finest, *coarse = parts
-        return finest + upsampled_sum(coarse, (finest.shape[-2], finest.shape[-1])) if coarse else finest
+        size = (maps[0].shape[-2], maps[0].shape[-1])
+        levels = [F.relu(conv(x)) for conv, x in zip(self.convs, maps, strict=True)]
+        return self.conv_seg(self.dropout(F.relu(fused(levels, self.fusion_conv, size))))

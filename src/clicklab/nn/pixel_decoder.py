@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clicklab.nn.deformable_attention import DeformableAttention, Size
+from clicklab.nn.fusion import upsampled_sum
 from clicklab.nn.linear import TokenLinear
 from clicklab.nn.sine_maps import SineMaps
 
@@ -94,8 +95,8 @@ class PixelDecoder(nn.Module):
             tokens = layer(tokens, position, reference, sizes)
         pieces = tokens.transpose(1, 2).split([height * width for height, width in sizes], dim=2)
         memories = [piece.unflatten(2, size) for piece, size in zip(pieces, sizes, strict=True)]
-        upsampled = F.interpolate(memories[-1], size=finest.shape[-2:], mode="bilinear", align_corners=False)
-        return self.mask_feature(self.output(self.lateral(finest) + upsampled)), memories
+        joined = upsampled_sum([self.lateral(finest), memories[-1]], (finest.shape[-2], finest.shape[-1]))
+        return self.mask_feature(self.output(joined)), memories
 
 
 def _centres(size: Size, like: Tensor) -> Tensor:

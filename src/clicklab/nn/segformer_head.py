@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clicklab.nn.fusion import fused
 from clicklab.nn.linear import TokenLinear
 
 
@@ -34,9 +34,8 @@ class SegFormerHead(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (B, 1, h, w) and features (B, channels, h, w) at the size of `maps[0]`."""
-        size = maps[0].shape[-2:]
+        size = (maps[0].shape[-2], maps[0].shape[-1])
         levels = [level(x.movedim(1, -1)).movedim(-1, 1) for level, x in zip(self.levels, maps, strict=True)]
-        levels = [F.interpolate(x, size=size, mode="bilinear", align_corners=False) for x in levels]
         # the authors stack the coarsest level first
-        features = self.dropout(F.relu(self.norm(self.fuse(torch.cat(levels[::-1], dim=1)))))
+        features = self.dropout(F.relu(self.norm(fused(levels[::-1], self.fuse, size))))
         return self.predict(features), features
