@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+TOO_FEW = 20480  # PyTorch does not convolve so few numbers by oneDNN, but by a slower way of its own
+
 
 class TokenLinear(nn.Linear):
     """`nn.Linear` with the same parameters and keys, for maps and sequences of tokens (..., D).
@@ -31,7 +33,7 @@ class PixelLinear(nn.Conv2d):
 
 def token_linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """(..., D) tokens times `weight` (E, D) plus `bias` (E,): (..., E)."""
-    plain = tokens.device.type != "cpu" or tokens.dtype != torch.float32 or tokens.numel() == 0
+    plain = tokens.device.type != "cpu" or tokens.dtype != torch.float32 or tokens.numel() <= TOO_FEW
     if plain or not torch.backends.mkldnn.is_available():
         return F.linear(tokens, weight, bias)
     # one image of 1 x tokens in channels-last order: neither the view nor its inverse moves any number
