@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from clicklab.nn.deformable_attention import DeformableAttention, sample_levels
+from clicklab.nn.deformable_attention import DeformableAttention, sample_levels, sums_of_rows
 
 SIZES = [(2, 3), (4, 5)]
 
@@ -22,13 +22,14 @@ def bilinear(plane, x, y):
     return total
 
 
-def test_sampling_equals_the_definition():
+@pytest.mark.parametrize("sample", [sample_levels, sums_of_rows])
+def test_sampling_equals_the_definition(sample):
     generator = torch.Generator().manual_seed(0)
     heads, dim, points, queries = 2, 3, 2, 4
     value = torch.randn(2, sum(h * w for h, w in SIZES), heads, dim, generator=generator, dtype=torch.float64)
     locations = torch.rand(2, queries, heads, 2, points, 2, generator=generator, dtype=torch.float64) * 1.6 - 0.3
     weights = torch.rand(2, queries, heads, 2, points, generator=generator, dtype=torch.float64)
-    found = sample_levels(value, SIZES, locations, weights)
+    found = sample(value, SIZES, locations, weights)
     levels = [v.unflatten(1, size) for v, size in zip(value.split([h * w for h, w in SIZES], 1), SIZES, strict=True)]
     for b in range(2):
         for q in range(queries):
@@ -39,6 +40,17 @@ def test_sampling_equals_the_definition():
                         x, y = locations[b, q, h, level, p].tolist()
                         wanted += weights[b, q, h, level, p] * bilinear(maps[b, :, :, h], x, y)
                 torch.testing.assert_close(found[b, q, h * dim : (h + 1) * dim], wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("place", [0.0, 1.0, -1e6, 1e6, 0.5])
+def test_rows_of_far_and_border_locations(place):
+    """Nothing is read from beyond a map, nor from its neighbours in memory."""
+    value = torch.randn(2, 26, 2, 3)
+    locations = torch.full((2, 5, 2, 2, 1, 2), place)
+    weights = torch.ones(2, 5, 2, 2, 1)
+    wanted = sample_levels(value, SIZES, locations, weights)
+    torch.testing.assert_close(sums_of_rows(value, SIZES, locations, weights), wanted)
+    assert (wanted == 0).all() == (abs(place) > 1)
 
 
 def test_offsets_are_in_pixels_of_the_level_and_start_as_a_ring():
