@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clicklab.clicks.maps import sine_grid
-from clicklab.nn.mask_decoder import MaskDecoder
+from clicklab.nn.mask_decoder import MaskDecoder, attend
 from clicklab.nn.pixel_decoder import PixelDecoder
 from clicklab.nn.sine_maps import SineMaps
 
@@ -23,6 +23,18 @@ def scene(batch=2):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("masked", [True, False])
+def test_attention_is_that_of_the_layer(masked):
+    torch.manual_seed(0)
+    layer = torch.nn.MultiheadAttention(12, 3, batch_first=True)
+    torch.nn.init.normal_(layer.in_proj_bias)
+    query, key, value = torch.randn(2, 4, 12), torch.randn(2, 9, 12), torch.randn(2, 9, 12)
+    hidden = torch.rand(2, 4, 9) < 0.4 if masked else None
+    per_head = None if hidden is None else hidden.repeat_interleave(3, dim=0)
+    wanted, _ = layer(query, key, value, attn_mask=per_head, need_weights=False)
+    torch.testing.assert_close(attend(layer, query, key, value, hidden), wanted)
+
+
 def test_one_prediction_more_than_layers(decoder):
     states, masks = decoder(*scene(), torch.zeros(2, 3, dtype=torch.bool))
     assert len(states) == len(masks) == 5

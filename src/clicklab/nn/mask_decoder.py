@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clicklab.nn.linear import token_linear
 from clicklab.nn.sine_maps import SineMaps
 
 
@@ -31,13 +32,30 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, position: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> Tensor:
         """`position` (Q, D) of the queries; `hidden` (B, Q, M) bool: True where a query must not look."""
-        per_head = hidden.repeat_interleave(self.cross.num_heads, dim=0)
-        answer, _ = self.cross(x + position, key, value, attn_mask=per_head, need_weights=False)
-        x = self.norm1(x + answer)
+        x = self.norm1(x + attend(self.cross, x + position, key, value, hidden))
         placed = x + position
-        answer, _ = self.itself(placed, placed, x, need_weights=False)
-        x = self.norm2(x + answer)
+        x = self.norm2(x + attend(self.itself, placed, placed, x))
         return self.norm3(x + self.fc2(F.relu(self.fc1(x))))
+
+
+def attend(
+    layer: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None = None
+) -> Tensor:
+    """What an attention layer without dropout answers to queries (B, Q, D).
+
+    Its own forward turns keys and values to (M, B, D), for which PyTorch multiplies every token by weights of its own.
+
+    Args:
+        layer: holds the parameters; keys and values of the queries' width.
+        query: (B, Q, D).
+        key, value: (B, M, D).
+        hidden: (B, Q, M) bool, True where a query must not look; no row all True. None: nowhere.
+    """
+    given = zip((query, key, value), layer.in_proj_weight.chunk(3), layer.in_proj_bias.chunk(3), strict=True)
+    parts = [token_linear(*each).unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for each in given]
+    seen = None if hidden is None else ~hidden[:, None]
+    answer = F.scaled_dot_product_attention(*parts, attn_mask=seen)
+    return layer.out_proj(answer.transpose(1, 2).flatten(2))
 
 
 class MaskDecoder(nn.Module):
