@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class SampleNorm(nn.GroupNorm):
     """`nn.GroupNorm(1, channels)` with the same parameters and keys: zero mean and unit variance of a whole sample.
 
-    PyTorch's CUDA kernel gives each sample to one of the processor's hundred blocks and takes maps out of channels-last
-    order, in which the layers after this one are faster. Here all blocks share the sums and the order stays.
+    PyTorch's CUDA kernel has a single block of threads for each sample, where a card runs hundreds, and takes maps out
+    of channels-last order, in which the layers after this one are faster. Here the sums are shared and the order stays.
 
     Args:
         channels: of the maps.
