@@ -27,7 +27,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -162,27 +162,29 @@ class Estimate:
     """
 
     costs: dict[tuple[str, str], dict[str, Any]]
-    started: float = 0.0
-    arithmetic: float = 0.0
-
-    def after(self, records: list[dict[str, Any]], way: str) -> Estimate:
-        """With the rates of all records of networks whose cost is known."""
-        started, arithmetic = [self.started], [self.arithmetic]
-        for record in records:
-            cost = self.costs.get((record["method"], record["variant"]))
-            if cost and way in record["rows"]:
-                speed = record["rows"][way]["samples per second"]
-                started.append(cost["started"] * speed / record["batch"])
-                arithmetic.append(cost["arithmetic"] * speed)
-        return replace(self, started=max(started), arithmetic=max(arithmetic))
+    started: float
+    arithmetic: float
 
     def of(self, network: tuple[str, str], batch: int) -> dict[str, Any]:
         """`samples per second` of one device with `batch` samples; nothing where rates or costs are not known."""
         cost = self.costs.get(network)
-        if not cost or not self.started:
+        if cost is None or not self.started:
             return {}
         seconds = max(cost["started"] / self.started, cost["arithmetic"] * batch / self.arithmetic)
         return {"samples per second": batch / seconds, "batch": batch}
+
+
+def estimate_from(records: list[dict[str, Any]], networks: list[dict[str, Any]], way: str) -> Estimate:
+    """The rates of all records of networks whose cost is known; 0 where there is none."""
+    costs = {(network["method"], network["variant"]): network for network in networks}
+    started = arithmetic = 0.0
+    for record in records:
+        cost = costs.get((record["method"], record["variant"]))
+        if cost and way in record["rows"]:
+            speed = record["rows"][way]["samples per second"]
+            started = max(started, cost["started"] * speed / record["batch"])
+            arithmetic = max(arithmetic, cost["arithmetic"] * speed)
+    return Estimate(costs, started, arithmetic)
 
 
 def row(
@@ -232,8 +234,7 @@ def main() -> None:
     options = parser.parse_args()
     records = [json.loads(path.read_text()) for path in options.records]
     networks = json.loads(options.costs.read_text())["networks"] if options.costs else []
-    costs = {(network["method"], network["variant"]): network for network in networks}
-    estimate = Estimate(costs).after(records, options.way)
+    estimate = estimate_from(records, networks, options.way)
     print("An estimate from steps measured on one device; no such training was run. ~: not even its step was measured.")
     print(f"Several devices: efficiency {options.efficiency:g}, gradients over {options.interconnect:g} GB/s.\n")
     print(f"{'one device':>95}{'several devices':>40}")

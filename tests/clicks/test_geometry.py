@@ -64,7 +64,7 @@ OFFICIAL = [
 def test_zoom_in_equals_the_official_one(image, corners, points, region, crop, expected):
     mask = torch.zeros(image, dtype=torch.bool)
     mask[Box(*corners).window] = True
-    box = Box.around(mask, [(y, x) for y, x, positive in points if positive])
+    box = Box.around(filled_lines(mask).numpy(), len(mask), [(y, x) for y, x, positive in points if positive])
     assert box is not None
     box = box.expand(1.4, 200).clamp(image)
     assert (box.y0, box.y1, box.x0, box.x1) == region
@@ -74,10 +74,10 @@ def test_zoom_in_equals_the_official_one(image, corners, points, region, crop, e
 
 def test_box_by_hand():
     mask = torch.zeros(30, 40, dtype=torch.bool)
-    assert Box.around(mask, [(3, 4)]) is None
+    assert Box.around(filled_lines(mask).numpy(), len(mask), [(3, 4)]) is None
     mask[10:13, 20:25] = True
-    assert Box.around(mask) == Box(10, 20, 12, 24)
-    assert Box.around(mask, [(5.9, 22.0), (11.0, 30.5)]) == Box(5, 20, 12, 30)
+    assert Box.around(filled_lines(mask).numpy(), len(mask)) == Box(10, 20, 12, 24)
+    assert Box.around(filled_lines(mask).numpy(), len(mask), [(5.9, 22.0), (11.0, 30.5)]) == Box(5, 20, 12, 30)
     two = filled_lines(torch.stack([mask, ~mask]))
     assert two.shape == (2, 70)
     assert two[0].nonzero().flatten().tolist() == [10, 11, 12, 50, 51, 52, 53, 54]

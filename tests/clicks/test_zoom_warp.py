@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clicklab.clicks.geometry import Box
+from clicklab.clicks.geometry import Box, filled_lines
 from clicklab.clicks.zoom_warp import TargetZoom, ZoomWarp
 from clicklab.records import Clicks
 from data_modules.datasets import open_dataset
@@ -137,7 +137,7 @@ def real_targets(folder, count: int) -> list[Tensor]:
     """Masks (H, W) bool, cut out as FocalClick's target crop does."""
     objects = EvaluationObjects(open_dataset("GrabCut", folder / "GrabCut"), limit=count)
     masks = [torch.from_numpy(objects[index].target == 1) for index in range(count)]
-    boxes = [Box.around(mask) for mask in masks]
+    boxes = [Box.around(filled_lines(mask).numpy(), len(mask)) for mask in masks]
     return [mask[box.expand(1.4, 10).clamp(mask.shape).window] for mask, box in zip(masks, boxes, strict=True) if box]
 
 

@@ -37,18 +37,14 @@ class Box:
         return cls(0, 0, size[0] - 1, size[1] - 1)
 
     @classmethod
-    def around(cls, mask: Tensor, points: Iterable[tuple[float, float]] = ()) -> Box | None:
+    def around(cls, lines: np.ndarray, height: int, points: Iterable[tuple[float, float]] = ()) -> Box | None:
         """The smallest box round a mask and some points inside the image; None where the mask is empty.
 
         Args:
-            mask: (H, W) bool, on any device; read back in one go.
+            lines: (H + W,) `filled_lines` of the mask.
+            height: H.
             points: (y, x) of the positive clicks, truncated to pixels as officially.
         """
-        return cls.around_lines(filled_lines(mask).cpu().numpy(), len(mask), points)
-
-    @classmethod
-    def around_lines(cls, lines: np.ndarray, height: int, points: Iterable[tuple[float, float]] = ()) -> Box | None:
-        """`around` for a mask of `height` rows of which only `filled_lines` are at hand, (H + W)."""
         filled_rows, filled_columns = np.flatnonzero(lines[:height]), np.flatnonzero(lines[height:])
         if len(filled_rows) == 0:
             return None

@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +18,7 @@ from clicklab.clicks.geometry import Box
 from clicklab.evaluation.predictor import Predictor, join_states
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.session import Session
-from clicklab.evaluation.transforms import Frame, Size, View, ZoomIn, resize
+from clicklab.evaluation.transforms import Frame, Size, View, ZoomIn, clicks_in_frames, clicks_in_views, resize
 from clicklab.records import Clicks, Prediction
 
 VIEW = 256  # side of the coarse and of the focus view of all released models
@@ -88,7 +87,10 @@ class FocusPredictor(Predictor):
 
     def answer_once(self, sessions: Sequence[Session]) -> None:
         """As `Predictor.answer_once`: one forward of the segmentor and one of the refiner for all sessions."""
-        views = [self._turned_to(*pair) for pair in zip(sessions, self.found_lines(sessions), strict=True)]
+        views = []
+        for session, lines in zip(sessions, self.found_lines(sessions), strict=True):
+            session.turns[-1], view = self.look(session, lines)
+            views.append(view)
         for session, probability in zip(sessions, self.masks(sessions, views), strict=True):
             self._settle(session, probability)
 
@@ -116,26 +118,19 @@ class FocusPredictor(Predictor):
         memory = session.turn.memory
         return memory.probability if isinstance(memory, Correction) else session.map
 
-    def _turned_to(self, session: Session, lines: np.ndarray | None) -> View:
-        """The view of the target crop, noted in the session's turn; the state is dropped when the view has changed."""
-        turn, size = session.turn, session.size
-        region, frame = turn.region, Frame.whole(size)
-        if self.zoom_in is not None:
-            stale = self.protocol.quirk("stale_region")
-            region, frame = self.zoom_in.look(size, turn.clicks, lines, turn.region, stale)
+    def view_of(self, frame: Frame) -> View:
+        """The target crop at the one size of all views."""
         full = Box.full(frame.size)
-        view = View((frame, Frame(frame.size, full, self.view_size, full)))
-        session.turns[-1] = replace(turn, region=region, view=view, state=turn.state if turn.view == view else None)
-        return view
+        return View((frame, Frame(frame.size, full, self.view_size, full)))
 
     def _coarse(self, sessions: Sequence[Session], views: Sequence[View]) -> Prediction:
         """The segmentor's answer for all sessions; their states are kept in their turns."""
         limit = self.protocol.net_clicks_limit
-        clicks = [view.clicks(exact_clicks(session, limit)) for session, view in zip(sessions, views, strict=True)]
+        clicks = clicks_in_views(exact_clicks(sessions, limit), views)
         previous = self._seen([self.previous(session)[None] for session in sessions], views)
         states = self._states(sessions, views)
         with self.context():
-            coarse = self.network.step(join_states(states), Clicks.stack(clicks).to(self.device), previous)  # ty: ignore[not-callable]
+            coarse = self.network.step(join_states(states), clicks.to(self.device), previous)  # ty: ignore[not-callable]
         for session, state in zip(sessions, states, strict=True):
             session.turns[-1] = replace(session.turn, state=state)
         return coarse
@@ -154,12 +149,12 @@ class FocusPredictor(Predictor):
         """(B, 1, h, w) refined logits of the focus views."""
         frames = [Frame(session.size, box, self.view_size, box) for session, box in zip(sessions, boxes, strict=True)]
         images = [frame.image(session.pixels) for session, frame in zip(sessions, frames, strict=True)]
-        clicks = [frame.clicks(exact_clicks(session)) for session, frame in zip(sessions, frames, strict=True)]
+        clicks = clicks_in_frames(exact_clicks(sessions), frames)
         places = [inside(target_box(view), box, self.view_size) for view, box in zip(views, boxes, strict=True)]
         with self.context():
             return self.network.refine(  # ty: ignore[not-callable]
                 torch.stack(images).to(self.dtype),
-                Clicks.stack(clicks).to(self.device),
+                clicks.to(self.device),
                 coarse,
                 torch.tensor(places, device=self.device),
             ).logits.float()
@@ -185,9 +180,9 @@ def target_box(view: View) -> Box:
     return view.frames[0].home
 
 
-def exact_clicks(session: Session, limit: int | None = None) -> Clicks:
-    """The session's first clicks in float64, as officially: after zooming a rim pixel of a disc may depend on it."""
-    clicks = Clicks.from_list([session.clicks[:limit]])
+def exact_clicks(sessions: Sequence[Session], limit: int | None = None) -> Clicks:
+    """The sessions' first clicks in float64, as officially: after zooming a rim pixel of a disc may depend on it."""
+    clicks = Clicks.from_list([session.clicks[:limit] for session in sessions])
     return Clicks(clicks.yx.double(), clicks.label)
 
 

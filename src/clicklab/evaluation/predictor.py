@@ -16,15 +16,7 @@ from clicklab.clicks.geometry import filled_lines, flip_clicks
 from clicklab.evaluation.cascade import refine
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.session import Session, Turn
-from clicklab.evaluation.transforms import (
-    Frame,
-    Size,
-    View,
-    ZoomIn,
-    average_flip,
-    clicks_in_views,
-    limit_longest_side,
-)
+from clicklab.evaluation.transforms import Frame, Size, View, average_flip, clicks_in_views, limit_longest_side
 from clicklab.nn.fold_norms import fold_norms
 from clicklab.records import Clicks, Prediction
 
@@ -38,7 +30,7 @@ class Predictor:
     """Answers clicks as the official predictors of RITM and SimpleClick do. It has no memory of its own.
 
     A method that merges views or candidates in its own way overrides `merge`; one that looks elsewhere overrides
-    `look`; one whose zoom-in goes by something else than the probabilities overrides `remember`; one with a pipeline of
+    `view_of`; one whose zoom-in goes by something else than probabilities overrides `remember`; one with a pipeline of
     its own overrides `answer_once`. A network names its predictor in the class attribute `predictor`, and
     `predictor_for` finds it.
 
@@ -124,11 +116,13 @@ class Predictor:
         if self.zoom_in is not None:
             stale = self.protocol.quirk("stale_region")
             region, frame = self.zoom_in.look(size, turn.clicks, lines, turn.region, stale)
-        frames = (frame,)
-        if self.protocol.longest_side is not None:
-            frames = (frame, limit_longest_side(frame.size, self.protocol.longest_side))
-        view = View(frames)
+        view = self.view_of(frame)
         return replace(turn, region=region, view=view, state=turn.state if turn.view == view else None), view
+
+    def view_of(self, frame: Frame) -> View:
+        """What the network sees of a zoomed frame: all of it, unless the protocol limits its size."""
+        limit = self.protocol.longest_side
+        return View((frame,) if limit is None else (frame, limit_longest_side(frame.size, limit)))
 
     def merge(self, logits: Tensor, score: Tensor | None, extras: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Views of each session into one answer: mean of the logits and of the scores, candidate by candidate.
@@ -155,8 +149,8 @@ class Predictor:
         return candidates
 
     def lines_of(self, maps: Tensor) -> Tensor:
-        """(K, H + W) `Turn.lines` of maps (K, H, W)."""
-        return filled_lines(maps > (ZoomIn.probability if self.zoom_in is None else self.zoom_in.probability))
+        """(K, H + W) `Turn.lines` of maps (K, H, W); without zoom-in nobody asks where they are filled: (K, 0)."""
+        return maps.new_empty(len(maps), 0) if self.zoom_in is None else filled_lines(maps > self.zoom_in.probability)
 
     def _answer_group(self, sessions: Sequence[Session], views: Sequence[View]) -> None:
         """Sessions whose views have the same size."""

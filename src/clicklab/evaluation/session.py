@@ -25,7 +25,8 @@ class Turn:
         score: (K,) trust in each candidate, None when there is one.
         chosen: the candidate that is the mask.
         lines: (K, H + W) rows and columns that hold a pixel of what the zoom-in takes for the object
-            (`clicklab.clicks.geometry.filled_lines`), None before the first answer (also after `set_mask`).
+            (`clicklab.clicks.geometry.filled_lines`), (K, 0) where there is none; None before the first answer (also
+            after `set_mask`).
         region: what the zoom-in keeps looking at.
         view: what the network saw last.
         state: the network's state for that view.

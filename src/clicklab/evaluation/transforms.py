@@ -47,7 +47,7 @@ class Frame:
 
     def clicks(self, clicks: Clicks) -> Clicks:
         """Clicks of the outer frame in pixels of this one; neither rounded nor clipped."""
-        return resize_clicks(crop_clicks(clicks, self.box), self.box.size, self.size)
+        return clicks_in_frames(clicks, [self])
 
     def back(self, maps: Tensor) -> Tensor:
         """(K, h, w) -> (K, H, W) of the outer frame, 0 where nothing was seen."""
@@ -89,12 +89,16 @@ class View:
         return maps
 
 
+def clicks_in_frames(clicks: Clicks, frames: Sequence[Frame]) -> Clicks:
+    """`Frame.clicks` for many samples in one go: one frame for each, or a single one for all."""
+    boxes = [frame.box for frame in frames]
+    return resize_clicks(crop_clicks(clicks, boxes), [box.size for box in boxes], [frame.size for frame in frames])
+
+
 def clicks_in_views(clicks: Clicks, views: Sequence[View]) -> Clicks:
-    """`View.clicks` for many full images in one go: sample number i through view number i."""
+    """`View.clicks` for many samples in one go: one view for each, of equally many frames."""
     for frames in zip(*(view.frames for view in views), strict=True):
-        boxes = [frame.box for frame in frames]
-        cropped = crop_clicks(clicks, boxes)
-        clicks = resize_clicks(cropped, [box.size for box in boxes], [frame.size for frame in frames])
+        clicks = clicks_in_frames(clicks, frames)
     return clicks
 
 
@@ -163,7 +167,7 @@ class ZoomIn:
         if len(clicks) <= self.skip_clicks:
             return kept, Frame.whole(size, kept)
         positive = [(y, x) for y, x, label in clicks if label == POSITIVE]
-        found = None if lines is None else Box.around_lines(lines, size[0], positive)
+        found = None if lines is None else Box.around(lines, size[0], positive)
         if found is not None:
             wanted = found.expand(self.expansion_ratio, self.min_crop_size).clamp(size)
         elif self.skip_clicks >= 0:

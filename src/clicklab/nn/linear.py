@@ -24,8 +24,8 @@ class TokenLinear(nn.Linear):
 class PixelLinear(nn.Conv2d):
     """A 1 x 1 convolution (B, D, h, w) to (B, E, h, w) with the parameters and keys of `nn.Conv2d`, likewise."""
 
-    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
-        super().__init__(inputs, outputs, 1, bias=bias)
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 1)
 
     def forward(self, input: Tensor) -> Tensor:  # nn.Conv2d's name for it
         return token_linear(input.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)

@@ -56,7 +56,7 @@ class VTMRPredictor(FocusPredictor):
             box = target_box(view)
             crop = Frame(session.size, box, box.size, box)
             mask = answers[row][box.window] > 0.5
-            placed = crop.clicks(exact_clicks(session, self.protocol.net_clicks_limit))
+            placed = crop.clicks(exact_clicks([session], self.protocol.net_clicks_limit))
             frame = TargetFrame.towards(rule, mask, placed)
             frames.append(frame)
             images.append(frame.image(crop.image(session.pixels)))
