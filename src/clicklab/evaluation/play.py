@@ -114,7 +114,7 @@ def _play_dataset(
     missing = [index for index in range(len(objects)) if index not in earlier]
     bar = tqdm(total=len(objects), initial=len(played), desc=name, unit="object", disable=not progress)
     with bar:
-        for outcome in play(predictor, _read_ahead(objects, missing, batch_size), batch_size):
+        for outcome in play(predictor, read_ahead(objects, missing, batch_size), batch_size):
             bar.update()
             if isinstance(outcome, SkippedObject):
                 skipped.append(outcome)
@@ -125,8 +125,8 @@ def _play_dataset(
     return played, skipped
 
 
-def _read_ahead(objects: Objects, indices: list[int], depth: int) -> Iterator[EvaluationObject | SkippedObject]:
-    """Items in order, read by some threads while others are played."""
+def read_ahead(objects: Objects, indices: list[int], depth: int) -> Iterator[EvaluationObject | SkippedObject]:
+    """Items in the order of `indices`, up to `depth` of them read by threads while earlier ones are played."""
     reader = ThreadPoolExecutor(READERS)
     waiting: deque[Future[EvaluationObject | SkippedObject]] = deque()
     try:
