@@ -71,6 +71,10 @@ def _flip() -> A.BaseCompose:
     return A.OneOf([A.VerticalFlip(p=1.0), A.HorizontalFlip(p=1.0), both], p=0.5)
 
 
+def _rare_flips() -> Transforms:
+    return [A.VerticalFlip(p=0.3), A.HorizontalFlip(p=0.3)]  # FocalClick's
+
+
 def _window(size: tuple[int, int], low: float, high: float) -> A.BasicTransform:
     window = A.RandomResizedCrop(size, ratio=(3 / 4, 4 / 3), p=1.0)
     # 2.x takes no factor above 1; the official one may be: such a window never fits, which wastes one of the ten tries
@@ -110,6 +114,11 @@ def coco_lvis_flips(size: tuple[int, int]) -> Transforms:
     return [_resize(0.75, 1.40), *_crop(size), A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), *_colour()]
 
 
+def coco_lvis_rare_flips(size: tuple[int, int]) -> Transforms:
+    """VTMR: scale 0.75..1.40, flips and colours as FocalClick has them (its paper names no magnitudes)."""
+    return [_resize(0.75, 1.40), *_crop(size), *_rare_flips(), *_colour()]
+
+
 def sbd_flips(size: tuple[int, int]) -> Transforms:
     """Scale 0.75..1.25, both flips, colours: DISNet on SBD (card disnet A-25)."""
     return [_resize(0.75, 1.25), *_crop(size), A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), *_colour()]
@@ -117,7 +126,7 @@ def sbd_flips(size: tuple[int, int]) -> Transforms:
 
 def stretched(size: tuple[int, int]) -> Transforms:
     """FocalClick on COCO+LVIS: windows of 0.3..1.3 times the image's sides, stretched; flips. Official size: 256."""
-    return [StretchedCrop(size), A.VerticalFlip(p=0.3), A.HorizontalFlip(p=0.3)]
+    return [StretchedCrop(size), *_rare_flips()]
 
 
 def stretched_colour(size: tuple[int, int]) -> Transforms:
@@ -127,7 +136,7 @@ def stretched_colour(size: tuple[int, int]) -> Transforms:
 
 def stretched_wide(size: tuple[int, int]) -> Transforms:
     """FocalClick on its combined sets: windows of 0.5..1.3 times the image's sides, 1 being the likeliest."""
-    return [StretchedCrop(size, mean=1.0, low=0.5), A.VerticalFlip(p=0.3), A.HorizontalFlip(p=0.3)]
+    return [StretchedCrop(size, mean=1.0, low=0.5), *_rare_flips()]
 
 
 def stretched_wide_colour(size: tuple[int, int]) -> Transforms:
@@ -180,6 +189,7 @@ AUGMENTATIONS: dict[str, Callable[[tuple[int, int]], Transforms]] = {
     "coco_lvis_mild": coco_lvis_mild,
     "coco_lvis_plain": coco_lvis_plain,
     "coco_lvis_flips": coco_lvis_flips,
+    "coco_lvis_rare_flips": coco_lvis_rare_flips,
     "coco_lvis_val": coco_lvis_val,
     "resized_window": resized_window,
     "sbd": sbd,

@@ -54,6 +54,7 @@ def test_ignored_pixels_stay_ignored():
     views = focus_views(batch, torch.tensor([[32.0, 0.0, 64.0, 64.0]]))
     assert (views.target[..., 16:] == -1).all()
     assert (views.target[..., :14] != -1).all()
+    assert torch.equal(views.edge == -1, views.target == -1) and (views.edge == 1).any()
 
 
 def test_boxes_follow_their_law():

@@ -18,9 +18,11 @@ from clicklab.losses.mask import binary_cross_entropy
 from clicklab.losses.nfl import normalized_focal_loss
 from clicklab.methods import METHODS, method_package
 from clicklab.methods.cfr_icl import CFRICL, FineTune
+from clicklab.methods.focalclick import FocalClickNet
 from clicklab.methods.piclick import PiClickNet
 from clicklab.methods.ritm import RITMNet
 from clicklab.methods.simpleclick import SimpleClickNet
+from clicklab.methods.vtmr import VTMRNet
 from clicklab.records import Batch, Clicks, Prediction
 from data_modules.datasets import Shapes
 
@@ -137,6 +139,9 @@ def test_the_first_guess_of_an_hrnet_is_learnt_from_as_well():
 
 
 def test_what_cannot_be_trained():
+    for two_stages in (FocalClickNet.from_variant("mini"), VTMRNet.from_variant("mini")):
+        with pytest.raises(ValueError, match="a second stage"):
+            FineTune(two_stages)
     with pytest.raises(ValueError, match="PiClickNet answers several masks"):
         CFRICL(PiClickNet.from_variant("mini"))
     with pytest.raises(ValueError, match=r"Linear of torch.* is the network of no known method"):

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 import clicklab
-from clicklab.clicks.object_sets import MaskSets
-from clicklab.losses.set_loss import set_terms
+from clicklab.losses.nfl import normalized_focal_loss
 from clicklab.methods.disnet.module import BETAS, DISNet, choose_best
 from clicklab.optim import warmup_cosine
 from clicklab.records import EMPTY, POSITIVE, Batch, Clicks, ObjectTable, Prediction
@@ -143,17 +142,32 @@ def test_best_proposal_is_chosen_and_the_mask_itself_learns_nothing_from_r():
 
 
 def test_single_query_learns_the_target_meant():
-    """Without MO there is one proposal: its set is the target drawn, not the list."""
+    """Without MO there is one proposal: each prediction learns the target drawn, not the list, and nothing else."""
     learner = module(network_options={"num_queries": 1})
-    learner._mean_over_ranks = lambda count: count
     batch = scene()
     related = learner.related_sets(batch.replace(clicks=Clicks.from_list([[(10, 10, 1)]])))
-    extras = {"masks": [torch.randn(1, 1, 32, 32)], "class_logits": torch.randn(1, 1, 1, 2)}
+    masks = [torch.randn(1, 1, 32, 32), torch.full((1, 1, 32, 32), -40.0)]
+    extras = {"masks": masks, "class_logits": torch.randn(2, 1, 1, 2)}
     terms = learner.proposal_terms(Prediction(torch.zeros(1, 1, 64, 64), extras=extras), related.sets, batch.target)
-    meant = MaskSets(batch.target == 1, torch.ones(1, 1, dtype=torch.bool))
-    wanted = set_terms(extras["masks"], extras["class_logits"], meant, batch.target, 20.0, 1.0, 0.1)
-    torch.testing.assert_close(terms["focal"], 20.0 * wanted.focal)
-    torch.testing.assert_close(terms["dice"], wanted.dice)
+    assert set(terms) == {"focal", "dice"}
+    full = torch.nn.functional.interpolate(masks[0], size=(64, 64), mode="bilinear", align_corners=True)
+    wanted, counted = (batch.target == 1).float(), batch.target != -1
+    object_, seen = wanted.sum(), full.sigmoid() * counted
+    closed = 1 - 2 * (seen * wanted).sum() / (seen.sum() + object_)
+    torch.testing.assert_close(terms["dice"], closed + 1.0, atol=1e-4, rtol=0)  # an empty answer costs 1
+    nothing = normalized_focal_loss(masks[1].new_full((1, 1, 64, 64), -40.0), batch.target)
+    torch.testing.assert_close(terms["focal"], (normalized_focal_loss(full, batch.target) + nothing).sum())
+
+
+def test_single_query_leaves_no_parameter_without_a_gradient():
+    """DDP waits for every parameter that may learn."""
+    learner = module(network_options={"num_queries": 1})
+    learner._trainer = FakeTrainer()
+    learner.log = learner.log_dict = lambda *args, **kwargs: None
+    learner.training_step(scene(), 0).backward()
+    learning = {name for name, p in learner.network.named_parameters() if p.requires_grad}
+    assert learning == {name for name, p in learner.network.named_parameters() if p.grad is not None}
+    assert len(learning) == sum(1 for _ in learner.network.parameters()) - 2  # but for the choice's weight and bias
 
 
 def test_loss_falls_and_the_checkpoint_opens(tmp_path):

@@ -97,6 +97,22 @@ def test_learning_rates_of_the_parts(variant, inside, count):
         assert (id(parameter) in fast) == (not (name.startswith("segmentor.backbone.") or inside in name)), name
 
 
+def test_ignored_pixels_teach_nothing():
+    """Neither mask nor edges of what the annotation leaves open."""
+    module, given = Trained("mini"), batch()
+    given = given.replace(target=torch.full_like(given.target, -1))
+    assert module.training_step(given, 0).item() == 0.0
+
+
+def test_convolutions_begin_as_officially():
+    """With an HRNet the refiner's too: Gaussian of the width that Xavier and a gain of sqrt 2 give, biases 0."""
+    torch.manual_seed(0)
+    layer = FocalClick("hrnet18s").network.refiner.features[0]
+    wide = (2 * 2 / (layer.in_channels + layer.out_channels)) ** 0.5
+    assert layer.weight.std().item() == pytest.approx(wide, rel=0.05)
+    assert not layer.bias.any()
+
+
 def test_odd_targets_leave_a_finite_loss():
     """A speck, nothing, everything, and all ignored."""
     target = torch.zeros(1, 1, 64, 64)

@@ -33,7 +33,7 @@ class FocusViews:
     Attributes:
         image: (B, 3, H, W) RGB in [0, 1].
         target: (B, 1, H, W) float32, 1 object, 0 background, -1 ignore.
-        edge: (B, 1, H, W) float32, 1 near edges that a small view cannot show.
+        edge: (B, 1, H, W) float32, 1 near edges that a small view cannot show, -1 where the target is ignored.
         clicks: in pixels of the views.
         boxes: (B, 4) float32 x0, y0, x1, y1 in pixels of the samples, ends outside.
     """
@@ -58,7 +58,7 @@ def focus_views(batch: Batch, boxes: Tensor) -> FocusViews:
     maps = torch.cat([batch.image, wanted, ignored, edge_target(batch.target)], dim=1)
     cut = cut_out(maps, boxes)
     target = (cut[:, 3:4] > HALF).float().masked_fill(cut[:, 4:5] > 0, IGNORE)
-    edge = (cut[:, 5:] > HALF).float()
+    edge = (cut[:, 5:] > HALF).float().masked_fill(target == IGNORE, IGNORE)
     return FocusViews(cut[:, :3], target, edge, clicks_in_boxes(batch.clicks, boxes, size), boxes)
 
 

@@ -15,7 +15,7 @@ def edge_weighted_focal_loss(
     Args:
         logits: (B, 1, H, W) refined logits of the focus views.
         target: (B, 1, H, W) float, 1 object, 0 background, -1 ignore.
-        edge: (B, 1, H, W) float, 1 near edges.
+        edge: (B, 1, H, W) float, 1 near edges, 0 elsewhere; anything where the target is ignored.
         alpha: as in `normalized_focal_loss`.
         gamma: as in `normalized_focal_loss`.
         share: of the weight that goes by `edge`; 0.5 makes pixels near edges count double.

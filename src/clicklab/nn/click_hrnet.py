@@ -74,11 +74,7 @@ class ClickHRNet(nn.Module):
         self.clicks = ClickStem(maps, stem_channels)
         self.backbone = HRNet(width, blocks, modules, stem_channels)
         self.ocr = OCRHead(self.backbone.channels, ocr_width)
-        for layer in self.modules():  # as all official runs begin; the backbone's are then replaced by ImageNet's
-            if isinstance(layer, nn.Conv2d):
-                nn.init.xavier_normal_(layer.weight, gain=2**0.5)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        draw_as_officially(self)  # the backbone's are then replaced by ImageNet's
 
     def stem(self, image: Tensor) -> Tensor:
         """What depends on the image alone: (B, 3, H, W), normalised, to features at half the size."""
@@ -92,6 +88,15 @@ class ClickHRNet(nn.Module):
             maps: (B, maps, H, W), previous mask first.
         """
         return self.ocr(self.backbone(stem + self.clicks(maps)))
+
+
+def draw_as_officially(module: nn.Module) -> None:
+    """Convolutions as all official runs with an HRNet begin (their `XavierGluon`): Gaussian, biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.xavier_normal_(layer.weight, gain=2**0.5)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def infer_click_hrnet_arguments(weights: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from clicklab.clicks.maps import disk_maps
-from clicklab.nn.click_hrnet import ClickHRNet
+from clicklab.nn.click_hrnet import ClickHRNet, draw_as_officially
 from clicklab.nn.click_mit import ClickMiT
 from clicklab.nn.hrnet import load_imagenet
 from clicklab.nn.mit import load_mit
@@ -82,6 +82,8 @@ class CoarseToFine(Variants, nn.Module):
         self.normalise = Normalise()
         self.segmentor = build_segmentor(backbone)
         self.refiner = LocalRefiner(feature_channels(backbone))
+        if backbone in HRNET:  # official runs with a SegFormer leave it to PyTorch
+            draw_as_officially(self.refiner)
 
     def load_pretrained(self, source: str | Path) -> None:
         """Fills the backbone from image classification.

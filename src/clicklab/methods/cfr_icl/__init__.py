@@ -1,4 +1,4 @@
-"""CFR-ICL: a loss after every simulated click, for any network that reads a mask (AAAI 2024).
+"""CFR-ICL: a loss after every simulated click, for any network that answers one mask in one pass (AAAI 2024).
 
 It has no network of its own, so it is not in `METHODS`: its checkpoints name the method of the network they hold. Its
 other half, cascade-forward refinement, is `Protocol.cascade`, and its augmentation is `data_modules.suem`.

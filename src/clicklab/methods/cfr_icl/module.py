@@ -15,7 +15,7 @@ from clicklab.records import Batch
 
 
 class FineTune(ClickModule):
-    """Goes on training a network of any method as it was trained: only the last of some rounds is learnt from.
+    """Goes on training a network with one mask and one pass: only the last of some rounds is learnt from.
 
     The released ViT-B files of CFR-ICL were made so, with copy-paste and without the iterative click loss (card
     protocol, "CFR-ICL training as coded").
@@ -29,7 +29,8 @@ class FineTune(ClickModule):
             from 0 on).
 
     Raises:
-        ValueError: the network answers several masks, or belongs to no method of ours.
+        ValueError: the network answers several masks, has a second stage that this loss would not train (FocalClick,
+            VTMR, DISNet), or belongs to no method of ours.
     """
 
     def __init__(
@@ -42,6 +43,11 @@ class FineTune(ClickModule):
         if getattr(network, "candidates", 1) > 1:
             raise ValueError(
                 f"network: {type(network).__name__} answers several masks; CFR-ICL wants one that answers one"
+            )
+        if hasattr(network, "refine"):
+            raise ValueError(
+                f"network: {type(network).__name__} refines its masks in a second stage, which this does not train; "
+                "its own method trains both"
             )
         if max_rounds < 1:
             raise ValueError(f"max_rounds is {max_rounds}, wanted: 1 or more")

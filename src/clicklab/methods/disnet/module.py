@@ -12,11 +12,12 @@ from torch import Tensor
 
 from clicklab.clicks.object_sets import MaskSets
 from clicklab.clicks.relations import RelatedSets, draw_centres, hierarchy_sets, proximity_sets
+from clicklab.losses.mask import dice
 from clicklab.losses.matching import hard_iou
 from clicklab.losses.nfl import normalized_focal_loss
 from clicklab.losses.set_loss import set_terms
 from clicklab.methods.base import ClickModule
-from clicklab.methods.disnet.net import Chosen, DISNetNet
+from clicklab.methods.disnet.net import Chosen, DISNetNet, upsample
 from clicklab.optim import scaled_groups, warmup_cosine
 from clicklab.records import IGNORE, Batch, Prediction
 
@@ -30,7 +31,8 @@ class LossWeights:
     """Weights of the terms. The paper names its losses without numbers: those of PiClick stand here (card, A-28, A-29).
 
     Attributes:
-        focal: of the focal term of the proposals, in the loss and in the matching cost.
+        focal: of the focal term of the proposals, in the loss and in the matching cost. A single proposal has the
+            normalised focal loss instead, which counts once.
         dice: of their dice term, in the loss and in the matching cost.
         confidence: of the cross-entropy "shows an object that may be meant, or none".
         no_object: weight of proposals without target in it.
@@ -83,6 +85,8 @@ class DISNet(ClickModule):
         super().__init__(network, learning_rate, [], pretrained)
         self.refinement_rate, self.warmup_epochs = refinement_rate, warmup_epochs
         self.relation, self.tree_prob, self.loss = relation, tree_prob, loss
+        if network.candidates == 1:
+            network.class_head.requires_grad_(False)  # nothing to choose from, so nothing that teaches it
         self.save_hyperparameters(
             {"variant": variant, "network_options": dict(network_options or {}), "learning_rate": learning_rate}
         )
@@ -118,9 +122,9 @@ class DISNet(ClickModule):
         return clicked.replace(target=related.sets.draw().float().masked_fill(ignored, IGNORE))
 
     def proposal_terms(self, proposals: Prediction, sets: MaskSets, target: Tensor) -> dict[str, Tensor]:
-        """Weighted terms of the set loss. A single query learns the target that is meant (the ablation without MO)."""
+        """Weighted terms of the set loss; without MO, of the one proposal's loss."""
         if self.network.candidates == 1:
-            sets = MaskSets(target == 1, sets.valid[:, :1])
+            return self.single_terms(proposals.extras["masks"], target)
         weights = self.loss
         terms = set_terms(
             proposals.extras["masks"], proposals.extras["class_logits"], sets, target, weights.focal, weights.dice,
@@ -130,6 +134,14 @@ class DISNet(ClickModule):
             "focal": weights.focal * terms.focal,
             "dice": weights.dice * terms.dice,
             "confidence": weights.confidence * terms.confidence,
+        }
+
+    def single_terms(self, masks: list[Tensor], target: Tensor) -> dict[str, Tensor]:
+        """Without MO a prediction (B, 1, h, w) learns the target that is meant, as networks with one mask do."""
+        full = [upsample(maps.float(), (target.shape[-2], target.shape[-1])) for maps in masks]
+        return {
+            "focal": torch.stack([normalized_focal_loss(logits, target).mean() for logits in full]).sum(),
+            "dice": self.loss.dice * torch.stack([dice(logits, target).mean() for logits in full]).sum(),
         }
 
     def parameter_groups(self) -> Any:
