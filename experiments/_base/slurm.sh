@@ -18,7 +18,11 @@ set -euo pipefail
 
 method="${1:?usage: sbatch experiments/_base/slurm.sh METHOD [OVERLAY ...]}"
 configs=(--config experiments/_base/trainer.yaml --config "experiments/$method/config.yaml")
-for overlay in "${@:2}"; do configs+=(--config "experiments/$method/$overlay.yaml"); done
+for overlay in "${@:2}"; do   # the method's own, or one that serves all methods, as in the Makefile
+  file="experiments/$method/$overlay.yaml"
+  [ -f "$file" ] || file="experiments/_base/$overlay.yaml"
+  configs+=(--config "$file")
+done
 configs+=(--config experiments/_base/ddp.yaml)
 run="$*"
 
