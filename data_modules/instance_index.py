@@ -21,6 +21,7 @@ from data_modules.rasterise import segmentation_fault
 from data_modules.sample import BrokenScene
 
 SHOWN = 3  # examples named per kind of problem
+LONGEST = 65535  # side of an image in pixels: that of the largest JPEG
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,10 @@ class _Collector:
             raise ValueError(
                 f"{self.path}: an image without usable id, height, width or file name: {str(entry)[:120]}"
             ) from error
+        if not (1 <= facts[0] <= LONGEST and 1 <= facts[1] <= LONGEST):
+            raise ValueError(
+                f"{self.path}: image {key} is {facts[0]} x {facts[1]} pixels, wanted 1 to {LONGEST} a side"
+            )
         if self.images.setdefault(key, facts) != facts:
             raise ValueError(
                 f"{self.path}: two different images have the id {key} ({self.images[key][2].decode()} and "

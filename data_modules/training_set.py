@@ -58,8 +58,8 @@ class TrainingSamples(Dataset[TrainingSample]):
     """Random training samples of a mixture of datasets; the keys are (epoch, index).
 
     With `epoch_length`, every sample draws its source and scene at random. Without, an epoch visits every scene of
-    every source once, in an order of its own. A scene that cannot be read is named once in a warning and replaced by
-    another one.
+    every source once, in an order of its own. A scene that cannot be read is named in a warning, once by each worker,
+    and replaced by another one.
     """
 
     def __init__(

@@ -22,6 +22,7 @@ ALLOWED = {
     "methods": {"records", "clicks", "foreign", "nn", "losses", "optim", "evaluation"},
     "checkpoint": {"foreign", "methods"},
     "compile_callback": {"nn"},
+    "train_command": {"methods"},
     "data_modules": {"records", "clicks"},
 }
 BOTH_SIDES = {"api", "cli", "demo"}  # the only modules that know methods and data

@@ -51,13 +51,17 @@ def trainer(folder: Path, **options) -> pl.Trainer:
 
 
 class Stop(pl.Callback):
-    """Presses Ctrl-C after some steps."""
+    """Presses Ctrl-C behind some steps, or inside of the one after them."""
 
-    def __init__(self, step: int) -> None:
-        self.step = step
+    def __init__(self, step: int, inside: bool) -> None:
+        self.step, self.inside = step, inside
+
+    def on_before_backward(self, trainer, *_):
+        if self.inside and trainer.global_step == self.step:
+            raise KeyboardInterrupt
 
     def on_train_batch_end(self, trainer, *_):
-        if trainer.global_step == self.step:
+        if not self.inside and trainer.global_step == self.step:
             raise KeyboardInterrupt
 
 
@@ -65,14 +69,16 @@ def weights(trained: SimpleClick) -> dict[str, torch.Tensor]:
     return trained.network.state_dict()
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_interrupted_run_goes_on_as_if_it_had_not_stopped(tmp_path, workers):
+@pytest.mark.parametrize(("workers", "inside"), [(0, False), (0, True), (1, False)])
+def test_an_interrupted_run_goes_on_as_if_it_had_not_stopped(tmp_path, workers, inside):
     straight = module()
     trainer(tmp_path / "a", max_epochs=2, enable_checkpointing=False).fit(straight, datamodule(workers=workers))
 
-    keep = ModelCheckpoint(dirpath=tmp_path / "b", save_last=True, save_on_exception=True)
+    keep = ModelCheckpoint(dirpath=tmp_path / "b", filename="last", save_on_exception=True)
     with pytest.raises(SystemExit):
-        trainer(tmp_path / "b", max_epochs=2, callbacks=[keep, Stop(3)]).fit(module(), datamodule(workers=workers))
+        trainer(tmp_path / "b", max_epochs=2, callbacks=[keep, Stop(3, inside)]).fit(
+            module(), datamodule(workers=workers)
+        )
     assert (tmp_path / "b" / "last.ckpt").exists()
 
     resumed = module()

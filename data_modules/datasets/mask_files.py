@@ -59,11 +59,14 @@ def _pixel_values(path: Path) -> tuple[np.ndarray, bool]:
     try:
         with Image.open(BytesIO(content)) as image:
             mode = image.mode
+            opacity = np.asarray(image.getchannel("A")) if "A" in image.getbands() else np.zeros(1)
             if mode not in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L"):
                 image = image.convert("L" if mode in ("LA", "La", "F") else "RGB")
             pixels = np.asarray(image).astype(np.int64)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BrokenScene(f"{path}: not a readable mask ({error})") from error
+    if np.ptp(opacity) > 0 and np.ptp(pixels, axis=(0, 1)).max() == 0:
+        raise BrokenScene(f"{path}: only its transparency varies: save the mask as gray values, without alpha channel")
     if pixels.ndim == 3:
         gray = (pixels == pixels[..., :1]).all()
         pixels = pixels[..., 0] if gray else pixels @ np.array([1, 256, 65536])

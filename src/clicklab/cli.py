@@ -6,9 +6,7 @@ import argparse
 import inspect
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 TRAINING = {
@@ -26,6 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     keep_freed_memory()
     try:
         if arguments and arguments[0] in TRAINING:
+            from clicklab.train_command import train
+
             return train(arguments)
         options = build_parser(with_data=arguments[:1] == ["data"]).parse_args(arguments)
         return options.run(options)
@@ -37,88 +37,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nclicklab: stopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
         return 130
-
-
-def train(arguments: list[str]) -> int:
-    """`fit`, `validate`, `test`: model and data by class_path, several --config merged from left to right."""
-    import warnings
-
-    from lightning.pytorch import LightningDataModule
-    from lightning.pytorch.cli import LightningCLI
-
-    from clicklab.methods.base import ClickModule
-
-    # it is meant for callers that give both a command line and args; here they are the same
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-
-    missing: list[str] = []
-
-    class Command(LightningCLI):
-        """Lightning's command; it stops at the first missing dataset, and this one looks for the others."""
-
-        def instantiate_classes(self) -> None:
-            try:
-                super().instantiate_classes()
-            except ValueError:
-                missing.extend(missing_data(getattr(self.config, str(self.subcommand)).data))
-                raise
-
-        def _parse_ckpt_path(self) -> None:
-            """Nothing: the configuration says what the model is. Lightning would put the checkpoint's record over it,
-            which is no configuration but what `clicklab.load` builds the network from."""
-
-    try:
-        Command(
-            ClickModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_kwargs={"overwrite": True},
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            parser_kwargs={"parser_mode": "omegaconf+", "prog": "clicklab"},
-            args=arguments,
-        )
-    except ValueError as error:
-        raise first_cause(error, missing) from error
-    return 0
-
-
-def first_cause(error: BaseException, missing: Sequence[str] = ()) -> BaseException:
-    """What really happened: the parser wraps an error of a dataset's constructor in pages about the types it tried.
-
-    Args:
-        error: what the parser raised.
-        missing: what each dataset says that is not there.
-    """
-    cause = error
-    while cause.__cause__ or cause.__context__:
-        cause = cause.__cause__ or cause.__context__ or cause
-    if isinstance(cause, FileNotFoundError) and str(cause).startswith("no checkpoint"):  # a network to start from
-        hint = "Released files are listed in checkpoints/catalog.yaml; CHECKPOINTS is the folder that holds yours"
-        return FileNotFoundError(f"{cause}. {hint}")
-    if isinstance(cause, FileNotFoundError):
-        said = "; also: ".join(missing or [str(cause)])
-        hint = "Set DATA_ROOT to the folder of your datasets; VARIANT=tiny trains on generated shapes and needs none"
-        return FileNotFoundError(f"{said}. {hint}")
-    return cause if isinstance(cause, ValueError) else error
-
-
-def missing_data(config: Any) -> list[str]:
-    """What each dataset of a parsed configuration says whose files are missing, in the order of the configuration."""
-    if isinstance(config, list):
-        return list(dict.fromkeys(text for entry in config for text in missing_data(entry)))
-    entries = config if isinstance(config, dict) else getattr(config, "__dict__", {})
-    if "class_path" not in entries:
-        return missing_data(list(entries.values()))
-    kind, arguments = resolve_name(entries["class_path"]), entries.get("init_args") or {}
-    if not hasattr(kind, "scene_name"):  # no dataset, but it may hold some
-        return missing_data(arguments)
-    try:
-        kind(**dict(vars(arguments)))
-    except FileNotFoundError as error:
-        return [str(error)]
-    return []
 
 
 def build_parser(with_data: bool = True) -> argparse.ArgumentParser:

@@ -101,6 +101,19 @@ def test_id_maps_in_every_form(root, form):
         assert np.array_equal(ids, IDS)
 
 
+def test_an_object_that_only_transparency_shows_is_refused(root):
+    """Its colours are the same everywhere: they would make the whole image the object."""
+    rgba = np.full((*IDS.shape, 4), 255, np.uint8)
+    rgba[..., 3] = np.where(IDS > 0, 255, 0)
+    path = root / "masks" / "cat.png"
+    save(path, rgba)
+    with pytest.raises(BrokenScene, match=r"cat\.png: only its transparency varies"):
+        read_mask_ids(path, "binary")
+    rgba[..., :3] = np.where(IDS > 0, 255, 0)[..., None]
+    save(path, rgba)
+    assert np.array_equal(read_mask_ids(path, "binary"), IDS > 0)
+
+
 def test_palettes_are_id_maps_without_being_told(root):
     save(root / "masks" / "cat.png", IDS, palette=True)
     dataset = Folder(root, ignore_value=255)

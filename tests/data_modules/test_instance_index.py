@@ -78,6 +78,8 @@ def test_a_file_cut_anywhere_is_refused_by_name(tmp_path, monkeypatch, window):
         ('{"images": {}, "annotations": []}', "should stand"),
         ('{"images": [], "annotations": []}', "lists no images"),
         ('{"images": [{"id": 1}], "annotations": []}', "usable id, height"),
+        ('{"images": [{"id": 1, "height": 0, "width": 9, "file_name": "a"}], "annotations": []}', "image 1 is 0 x 9"),
+        ('{"images": [{"id": 1, "height": 9, "width": 99999, "file_name": "a"}], "annotations": []}', "9 x 99999"),
         ('{"images": ' + "[" * 100000 + "}", "nested too deeply|should stand|broken json|in the middle"),
     ],
 )

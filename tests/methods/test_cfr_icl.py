@@ -152,6 +152,19 @@ def test_what_cannot_be_trained():
         CFRICL(network(), min_rounds=4)
     with pytest.raises(ValueError, match="max_rounds is 0"):
         FineTune(network(), max_rounds=0)
+    with pytest.raises(ValueError, match="RITMNet has no blocks to recompute"):
+        FineTune(RITMNet.from_variant("mini"), checkpoint_blocks=True)
+
+
+def test_blocks_of_a_given_network_can_be_recomputed():
+    gradients = []
+    for checkpoint_blocks in (False, True):
+        net = network()
+        step(CFRICL(net, checkpoint_blocks=checkpoint_blocks))[0].backward()
+        assert net.backbone.checkpoint_blocks == checkpoint_blocks
+        gradients.append([p.grad for p in net.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(recomputed, plain)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -128,6 +128,11 @@ def test_warm_up_has_to_fit():
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.5)
 
 
+def test_a_run_without_an_end_is_refused():
+    with pytest.raises(ValueError, match="max_epochs or max_steps"):
+        trained(module(), epochs=-1)
+
+
 def test_best_proposal_is_chosen_and_the_mask_itself_learns_nothing_from_r():
     learner, batch = module(), scene()
     clicks = Clicks.from_list([[(10, 10, 1)]])

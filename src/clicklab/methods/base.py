@@ -104,7 +104,8 @@ class ClickModule(pl.LightningModule):
         What the devices agree on is one of (seed, step).
         """
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        step = self.trainer.fit_loop.total_batch_idx
+        batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
+        step = batches.processed  # not `total_batch_idx`: it counts a step twice that Ctrl-C broke off
         torch.manual_seed(_mixed(seed, self.global_rank, step))
         self.user.agreed = torch.Generator().manual_seed(_mixed(seed, step))
 

@@ -27,10 +27,11 @@ class FineTune(ClickModule):
         milestones: epochs with a tenfold decay; no official run gets so far.
         max_rounds: the rounds before the one that is learnt from are drawn from 1..max_rounds for each batch (RITM:
             from 0 on).
+        checkpoint_blocks: recompute a ViT's blocks in the backward pass, for little memory.
 
     Raises:
         ValueError: the network answers several masks, has a second stage that this loss would not train (FocalClick,
-            VTMR, DISNet), or belongs to no method of ours.
+            VTMR, DISNet), has no blocks for `checkpoint_blocks`, or belongs to no method of ours.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class FineTune(ClickModule):
         learning_rate: float = 5e-6,
         milestones: list[int] = [50, 55],  # noqa: B006 (read only; LightningCLI shows it in --help)
         max_rounds: int = 3,
+        checkpoint_blocks: bool = False,
     ) -> None:
         if getattr(network, "candidates", 1) > 1:
             raise ValueError(
@@ -52,6 +54,8 @@ class FineTune(ClickModule):
         if max_rounds < 1:
             raise ValueError(f"max_rounds is {max_rounds}, wanted: 1 or more")
         super().__init__(network.train(), learning_rate, milestones)
+        if checkpoint_blocks:
+            use_checkpoints(network)
         self.network_method = method_of(network)
         self.max_rounds = max_rounds
         self.save_hyperparameters({"variant": None, "network_options": network.arguments})
@@ -72,7 +76,7 @@ class CFRICL(FineTune):
     """Iterative click loss: every round is learnt from, the later the more (paper, section 3.1).
 
     All passes of a step keep what the backward pass needs, so a step costs the memory of up to `len(betas)` plain ones;
-    `checkpoint_blocks` of the ViTs and a smaller batch with `accumulate_grad_batches` make up for it.
+    `checkpoint_blocks` and a smaller batch with `accumulate_grad_batches` make up for it.
 
     Args:
         network: as in `FineTune`.
@@ -83,6 +87,7 @@ class CFRICL(FineTune):
             clicks and of no drawing.
         learn_first: whether the answer to the random first clicks is the first round (code). Without, it has no loss
             and rounds begin with the first simulated click (paper, eq. 3).
+        checkpoint_blocks: as in `FineTune`.
 
     Raises:
         ValueError: as `FineTune`, or impossible weights or rounds.
@@ -96,12 +101,13 @@ class CFRICL(FineTune):
         betas: Sequence[float] = (1.0, 2.0, 3.0),
         min_rounds: int = 3,
         learn_first: bool = False,
+        checkpoint_blocks: bool = False,
     ) -> None:
         if not betas or min(betas) < 0:
             raise ValueError(f"betas are {list(betas)}, wanted: a weight of 0 or more for each round")
         if not 1 <= min_rounds <= len(betas):
             raise ValueError(f"min_rounds is {min_rounds}, wanted: 1 to {len(betas)}, the number of betas")
-        super().__init__(network, learning_rate, milestones, max_rounds=len(betas))
+        super().__init__(network, learning_rate, milestones, len(betas), checkpoint_blocks)
         self.betas = tuple(betas)
         self.min_rounds = min_rounds
         self.learn_first = learn_first
@@ -119,3 +125,16 @@ class CFRICL(FineTune):
         loss = torch.stack(losses).sum()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
+
+
+def use_checkpoints(network: nn.Module) -> None:
+    """Makes the ViT of a loaded network recompute its blocks in the backward pass.
+
+    Raises:
+        ValueError: it has no ViT that can.
+    """
+    parts: list[Any] = [part for part in network.modules() if hasattr(part, "checkpoint_blocks")]
+    if not parts:
+        raise ValueError(f"checkpoint_blocks: {type(network).__name__} has no blocks to recompute")
+    for part in parts:
+        part.checkpoint_blocks = True

@@ -150,7 +150,13 @@ class DISNet(ClickModule):
         return scaled_groups(self.network, self.learning_rate, {"refinement": slower})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam with a warm-up and a cosine, both per step (card, A-21, A-22)."""
+        """Adam with a warm-up and a cosine, both per step (card, A-21, A-22).
+
+        Raises:
+            ValueError: the run has no end, which a cosine needs.
+        """
+        if self.trainer.estimated_stepping_batches == float("inf"):
+            raise ValueError("the learning rate falls until the end of the run: give trainer.max_epochs or max_steps")
         optimizer = torch.optim.Adam(self.parameter_groups(), lr=self.learning_rate, betas=BETAS)
         steps = int(self.trainer.estimated_stepping_batches)
         per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches

@@ -1,0 +1,199 @@
+"""`clicklab fit`, `validate`, `test`: Lightning's own command with an eye on overlays, run folders and missing data."""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import yaml
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from omegaconf import OmegaConf
+
+from clicklab.methods.base import ClickModule
+
+TERMINATED = 143  # what a shell says of a command that SIGTERM ended
+# Of no account once a run has begun: where its network came from, and what trades time for memory.
+FREE = {"pretrained", "path", "checkpoint_blocks"}
+
+
+def train(arguments: list[str]) -> int:
+    """Model and data by class_path, several --config merged from left to right.
+
+    Returns:
+        0, or 143 where SIGTERM ended the run (it is kept).
+
+    Raises:
+        ValueError, FileNotFoundError: what really happened, in one line.
+    """
+    # it is meant for callers that give both a command line and args; here they are the same
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    missing: list[str] = []
+
+    class Command(LightningCLI):
+        """Lightning's command; it stops at the first missing dataset, and this one looks for the others."""
+
+        def before_instantiate_classes(self) -> None:
+            settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
+            check_run_folder(str(self.subcommand), settings)
+
+        def instantiate_classes(self) -> None:
+            try:
+                super().instantiate_classes()
+            except ValueError:
+                missing.extend(missing_data(getattr(self.config, str(self.subcommand)).data))
+                raise
+
+        def _parse_ckpt_path(self) -> None:
+            """Nothing: the configuration says what the model is. Lightning would put the checkpoint's record over it,
+            which is no configuration but what `clicklab.load` builds the network from."""
+
+    try:
+        Command(
+            ClickModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_kwargs={"parser_mode": "omegaconf+", "prog": "clicklab"},
+            args=with_all_network_options(arguments),
+        )
+    except SIGTERMException:  # ends a process without an error
+        return TERMINATED
+    except MisconfigurationException as error:
+        raise ValueError(str(error)) from error
+    except ValueError as error:
+        raise first_cause(error, missing) from error
+    return 0
+
+
+def with_all_network_options(arguments: list[str]) -> list[str]:
+    """The command line with the network options of all its files: `VARIANT="nomca nofcg"` means both.
+
+    To the parser `network_options` is one value, which a later file replaces. Here it is completed instead, unless the
+    file names a variant of its own beside it: then its options are all there are, for they belong to that variant.
+    """
+    files = {n + 1: arguments[n + 1] for n, word in enumerate(arguments[:-1]) if word in ("--config", "-c")}
+    files |= {n: word.partition("=")[2] for n, word in enumerate(arguments) if word.startswith("--config=")}
+    options: dict[str, Any] = {}
+    given = 0
+    for place in sorted(files):
+        model = _section(files[place], "model")
+        values = model.get("init_args") or {}
+        if "network_options" in values:
+            given += 1
+            new = values["network_options"] or {}
+            options = new if not new or {"variant", "class_path"} & {*values, *model} else options | new
+    if given < 2:
+        return arguments
+    end = max(files) + 1
+    return [*arguments[:end], f"--model.init_args.network_options={json.dumps(options)}", *arguments[end:]]
+
+
+def _section(file: str, name: str) -> Mapping[str, Any]:
+    """A part of a configuration file; empty where it has none, or is not readable: the parser then says so."""
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(file))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return (values.get(name) if isinstance(values, dict) else None) or {}
+
+
+def check_run_folder(subcommand: str, settings: Mapping[str, Any]) -> None:
+    """What `ckpt_path: last` would silently do otherwise.
+
+    Args:
+        subcommand: fit, validate or test.
+        settings: the whole configuration of it.
+
+    Raises:
+        ValueError: the folder's last checkpoint is damaged, is missing where something is to be measured, or belongs
+            to a run with another model or seed.
+    """
+    if settings["ckpt_path"] != "last":
+        return
+    folder = Path(settings["trainer"]["default_root_dir"] or ".")
+    last = folder / "checkpoints" / "last.ckpt"
+    if not last.exists():
+        # a network that came from a checkpoint of its own (CFR-ICL) may be measured as it is
+        if subcommand != "fit" and "network" not in settings["model"]["init_args"]:
+            raise ValueError(f"there is no {last}: name the run by --trainer.default_root_dir or a file by --ckpt_path")
+        return
+    if not zipfile.is_zipfile(last):
+        raise ValueError(f"{last} is damaged: put another checkpoint in its place, or remove it to start anew")
+    if subcommand == "fit":
+        earlier = max([*folder.glob("config.yaml"), *folder.glob("logs/*/config.yaml")], key=_age, default=None)
+        changes = [] if earlier is None else list(_changes(yaml.safe_load(earlier.read_text()), settings))
+        if changes:
+            raise ValueError(
+                f"{folder} holds a run with other settings ({'; '.join(changes)}). Go on with the same ones, or begin "
+                "another run: elsewhere (--trainer.default_root_dir), or here from the start (--ckpt_path=null)"
+            )
+
+
+def _age(file: Path) -> float:
+    return file.stat().st_mtime
+
+
+def _changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Settings of the model and the seed that differ. Data and trainer may change: more epochs, other devices."""
+    before, after = (
+        dict(_flat({key: values.get(key) for key in ("model", "seed_everything")})) for values in (earlier, now)
+    )
+    for key in dict.fromkeys([*before, *after]):
+        if before.get(key) != after.get(key) and key.rpartition(".")[2] not in FREE:
+            yield f"{key} was {before.get(key)}, now {after.get(key)}"
+
+
+def _flat(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested dictionaries as dotted names and values."""
+    if isinstance(values, dict) and values:
+        for key, value in values.items():
+            yield from _flat(value, f"{name}.{key}" if name else key)
+    else:
+        yield name, values
+
+
+def first_cause(error: BaseException, missing: Sequence[str] = ()) -> BaseException:
+    """What really happened: the parser wraps an error of a dataset's constructor in pages about the types it tried.
+
+    Args:
+        error: what the parser raised.
+        missing: what each dataset says that is not there.
+    """
+    cause = error
+    while cause.__cause__ or cause.__context__:
+        cause = cause.__cause__ or cause.__context__ or cause
+    if isinstance(cause, FileNotFoundError) and str(cause).startswith("no checkpoint"):  # a network to start from
+        hint = "Released files are listed in checkpoints/catalog.yaml; CHECKPOINTS is the folder that holds yours"
+        return FileNotFoundError(f"{cause}. {hint}")
+    if isinstance(cause, FileNotFoundError):
+        said = "; also: ".join(missing or [str(cause)])
+        hint = "Set DATA_ROOT to the folder of your datasets; VARIANT=tiny trains on generated shapes and needs none"
+        return FileNotFoundError(f"{said}. {hint}")
+    return cause if isinstance(cause, ValueError) else error
+
+
+def missing_data(config: Any) -> list[str]:
+    """What each dataset of a parsed configuration says whose files are missing, in the order of the configuration."""
+    if isinstance(config, list):
+        return list(dict.fromkeys(text for entry in config for text in missing_data(entry)))
+    entries = config if isinstance(config, dict) else getattr(config, "__dict__", {})
+    if "class_path" not in entries:
+        return missing_data(list(entries.values()))
+    kind, arguments = resolve_name(entries["class_path"]), entries.get("init_args") or {}
+    if not hasattr(kind, "scene_name"):  # no dataset, but it may hold some
+        return missing_data(arguments)
+    try:
+        kind(**dict(vars(arguments)))
+    except FileNotFoundError as error:
+        return [str(error)]
+    return []

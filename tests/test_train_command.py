@@ -1,0 +1,141 @@
+"""What a run folder keeps and refuses, and what several configuration files amount to."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import yaml
+
+from clicklab.cli import main
+from clicklab.train_command import with_all_network_options
+from data_modules.datasets import Shapes
+from data_modules.export_shapes import export_scenes
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+
+
+def files(*names: str) -> list[str]:
+    return [part for name in names for part in ("--config", str(EXPERIMENTS / f"{name}.yaml"))]
+
+
+def smoke(folder: Path, *more: str) -> int:
+    """`make smoke-simpleclick`, in a folder that a second command goes on in; four objects are measured."""
+    recipe = files("_base/trainer", "simpleclick/config", "simpleclick/smoke")
+    options = [f"--trainer.default_root_dir={folder}", "--ckpt_path=last", "--trainer.enable_progress_bar=false"]
+    return main(["fit", *recipe, *options, *more])
+
+
+def steps(file: Path) -> int:
+    return torch.load(file, weights_only=True)["global_step"]
+
+
+@pytest.mark.parametrize("more", [[], ["--data.init_args.val=null"], ["--trainer.check_val_every_n_epoch=10"]])
+def test_last_checkpoint_is_that_of_the_last_epoch(tmp_path, more):
+    """An untrained network misses every object at first and at last: the metric to monitor never improves."""
+    assert smoke(tmp_path, "--trainer.max_epochs=3", *more) == 0
+    assert steps(tmp_path / "checkpoints" / "last.ckpt") == 6
+    assert smoke(tmp_path, "--trainer.max_epochs=4", *more) == 0
+    assert steps(tmp_path / "checkpoints" / "last.ckpt") == 8
+    best = [steps(path) for path in (tmp_path / "checkpoints").glob("0*.ckpt")]
+    assert best == ([] if more else [2])
+
+
+def test_every_epoch_is_kept_before_the_next_begins(tmp_path, monkeypatch):
+    """A killed run loses what came after its last epoch, and no more."""
+    seen = []
+    look = pl.LightningModule.on_train_epoch_start
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    monkeypatch.setattr(
+        pl.LightningModule,
+        "on_train_epoch_start",
+        lambda self: (seen.append(steps(last) if last.exists() else 0), look(self)),
+    )
+    assert smoke(tmp_path, "--trainer.max_epochs=3") == 0
+    assert seen == [0, 2, 4]
+
+
+def test_a_trial_step_leaves_no_run(tmp_path):
+    assert smoke(tmp_path, "--trainer.fast_dev_run=true") == 0
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_another_model_or_seed_is_not_trained_into_a_run(tmp_path, capsys):
+    assert smoke(tmp_path) == 0
+    kept = (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
+    assert smoke(tmp_path, "--model.init_args.learning_rate=1e-2", "--seed_everything=5", "--trainer.max_epochs=2") == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "learning_rate was 5e-05, now 0.01" in said and "seed_everything was 0, now 5" in said
+    assert smoke(tmp_path, "--model.init_args.network_options.click_radius=3") == 2
+    assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == kept
+    free = ["--model.init_args.network_options.checkpoint_blocks=true", "--data.init_args.num_workers=1"]
+    assert smoke(tmp_path, *free, "--trainer.max_epochs=2") == 0
+    assert steps(tmp_path / "checkpoints" / "last.ckpt") == 4
+    assert smoke(tmp_path, "--model.init_args.learning_rate=1e-2", "--ckpt_path=null") == 0  # from the start
+    assert steps(tmp_path / "checkpoints" / "last.ckpt") == 2
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"PK half a file")
+    assert smoke(tmp_path) == 2
+    assert "last.ckpt is damaged" in capsys.readouterr().err
+
+
+def test_nothing_is_measured_that_was_not_trained(tmp_path, capsys):
+    recipe = files("_base/trainer", "simpleclick/config", "simpleclick/smoke")
+    assert main(["validate", *recipe, "--ckpt_path=last", f"--trainer.default_root_dir={tmp_path}"]) == 2
+    assert "there is no" in capsys.readouterr().err
+    assert not (tmp_path / "noc").exists()
+
+
+def test_a_terminated_run_says_so(tmp_path, monkeypatch):
+    """Kubernetes and `make a && make b` go by the exit code."""
+    monkeypatch.setattr(
+        pl.LightningModule, "on_train_epoch_start", lambda self: signal.raise_signal(signal.SIGTERM), raising=True
+    )
+    assert smoke(tmp_path, "--trainer.max_epochs=3") == 143
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
+def options_of(arguments: list[str]) -> dict:
+    (option,) = [word for word in with_all_network_options(arguments) if "network_options=" in word]
+    return yaml.safe_load(option.partition("=")[2])
+
+
+def test_network_options_of_several_overlays_are_taken_together():
+    base = yaml.safe_load((EXPERIMENTS / "disnet" / "config.yaml").read_text())["model"]["init_args"]["network_options"]
+    both = options_of(["fit", *files("disnet/config", "disnet/nomca", "disnet/nofcg"), "--x=1"])
+    assert both == base | {"token_attention": "sam", "feature_guidance": "sam"}
+    joined = options_of(
+        ["fit", *files("piclick/config", "piclick/queries3"), f"--config={EXPERIMENTS}/piclick/maps.yaml"]
+    )
+    assert (joined["num_queries"], joined["click_encoding"]) == (3, "maps")
+
+
+def test_options_of_another_variant_begin_anew():
+    """bsds_gpu.yaml names its variant and that it has none; nomca.yaml then adds one."""
+    assert options_of(["fit", *files("disnet/config", "disnet/bsds", "disnet/bsds_gpu")]) == {}
+    added = options_of(["fit", *files("disnet/config", "disnet/bsds", "disnet/bsds_gpu", "disnet/nomca")])
+    assert added == {"token_attention": "sam"}
+
+
+def test_the_command_line_has_the_last_word(tmp_path):
+    words = ["fit", *files("disnet/config", "disnet/nomca"), "--model.init_args.network_options.num_queries=3"]
+    merged = with_all_network_options(words)
+    assert merged.index(words[-1]) == len(merged) - 1
+    one = ["fit", *files("disnet/config"), "--config", str(tmp_path / "missing.yaml")]
+    assert with_all_network_options(one) == one
+
+
+def test_photos_of_ones_own_need_an_overlay_only(tmp_path, monkeypatch):
+    export_scenes(Shapes(length=4, size=64), tmp_path / "photos", "folder")
+    monkeypatch.setenv("PHOTOS", str(tmp_path / "photos"))
+    recipe = files("_base/trainer", "simpleclick/config", "_base/photos")
+    small = ["--data.init_args.crop_size=64", "--data.init_args.batch_size=2", "--data.init_args.num_workers=0"]
+    small += ["--model.init_args.variant=mini", "--model.init_args.pretrained=null", "--trainer.accelerator=cpu"]
+    small += ["--model.init_args.network_options={image_size: 64, patch_size: 8}", "--trainer.fast_dev_run=2"]
+    assert main(["fit", *recipe, *small, f"--trainer.default_root_dir={tmp_path}"]) == 0
