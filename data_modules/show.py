@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from data_modules.dataset_words import dataset_words
 from data_modules.datasets import open_dataset
 from data_modules.sample import Scene
 from data_modules.show_mix import show_suem
@@ -151,10 +152,8 @@ def add_commands(actions: argparse._SubParsersAction) -> None:
 
 
 def _run_show(options: argparse.Namespace) -> int:
-    name, separator, folder = options.dataset.partition("=")
-    if not (name and separator):
-        raise ValueError(f"data show wants NAME=FOLDER, for example GrabCut=/data/GrabCut, got {options.dataset!r}")
-    chosen = {} if options.split is None else {"split": options.split}
+    name, folder, chosen = dataset_words(options.dataset)
+    chosen |= {} if options.split is None else {"split": options.split}
     draw = show_suem if options.suem else show
-    print(f"written: {draw(name, folder or None, options.index, options.output, options.targets, **chosen)}")
+    print(f"written: {draw(name, folder, options.index, options.output, options.targets, **chosen)}")
     return 0

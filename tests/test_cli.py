@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -92,7 +94,15 @@ def test_python_and_command_line_agree(checkpoint, photos, tmp_path):
         (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--limit", "0"], ["limit"]),
         (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--zoom-size", "60"], ["60"]),
         (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--device", "gpu"], ["gpu"]),
+        (
+            ["evaluate", "CKPT", "--data", "Folder=a", "--data", "Folder=b", "--output", "OUT"],
+            ["Folder is given twice"],
+        ),
+        (["evaluate", "CKPT", "--data", "Folder=PHOTOS?king=ids", "--output", "OUT"], ["'king'", "kind, ignore_value"]),
+        (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "CKPT"], ["mini.ckpt"]),
+        (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "CKPT/x"], ["mini.ckpt"]),
         (["convert", "nowhere.pth", "OUT"], ["nowhere.pth"]),
+        (["convert", "CKPT", "PHOTOS"], ["a folder"]),
     ],
 )
 def test_a_mistake_ends_in_one_line_that_names_it(arguments, words, checkpoint, photos, tmp_path, capsys):
@@ -106,6 +116,37 @@ def test_a_mistake_ends_in_one_line_that_names_it(arguments, words, checkpoint, 
     said = capsys.readouterr().err.strip().splitlines()[-1]  # a progress bar may stand above
     assert said.startswith("clicklab: error: ")
     assert all(word in said for word in words), said
+
+
+def test_options_of_a_reader_stand_behind_its_folder(checkpoint, tmp_path, capsys):
+    """Soft edges leave open what the values of a mask mean: without a word everything is skipped, and said to be."""
+    for folder in ("images", "masks"):
+        (tmp_path / "soft" / folder).mkdir(parents=True)
+    for number in range(2):
+        scene = Shapes(length=2, size=64)[number]
+        mask = (scene.mask(next(iter(scene.objects))) == 1).astype(np.uint8) * 255
+        cv2.imwrite(str(tmp_path / "soft" / "images" / f"{number}.png"), scene.image)
+        cv2.imwrite(str(tmp_path / "soft" / "masks" / f"{number}.png"), cv2.blur(mask, (3, 3)))
+    few = ("--max-clicks", "2", "--limit", "2")
+    assert evaluate(checkpoint, tmp_path / "soft", tmp_path / "a", *few) == 1
+    assert "say kind=ids" in capsys.readouterr().out
+    assert evaluate(checkpoint, f"{tmp_path / 'soft'}?kind=binary", tmp_path / "b", *few) == 0
+    assert json.loads((tmp_path / "b" / "results.json").read_text())["data"]["Folder"]["kind"] == "binary"
+    assert main(["data", "check", f"Folder={tmp_path / 'soft'}?kind=binary"]) == 0
+
+
+def test_evaluation_leaves_the_mode_of_a_network_alone(checkpoint, photos):
+    network = clicklab.load(checkpoint).train()
+    clicklab.evaluate(network, {"Folder": photos}, limit=1, max_clicks=2)
+    assert network.training
+
+
+def test_a_network_that_has_diverged_is_not_measured(checkpoint, photos):
+    network = clicklab.load(checkpoint)
+    for parameter in network.parameters():
+        parameter.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="its weights are broken"):
+        clicklab.evaluate(network, {"Folder": photos}, limit=1, max_clicks=2)
 
 
 def test_convert_gives_a_file_with_the_same_answers(checkpoint, tmp_path):

@@ -75,7 +75,12 @@ class DAVIS585(SceneDataset):
         initial = None
         if self.initial != "zero":
             prefix = f"init_{self.initial}_object"
-            initial = {n + self.first: self._mask(image, image_path, f"{prefix}{n}_{frame}.png") for n in numbers}
+            names = {n: f"{prefix}{n}_{frame}.png" for n in numbers}  # who does not ask for them need not have them
+            initial = {
+                n + self.first: self._mask(image, image_path, name)
+                for n, name in names.items()
+                if image_path.with_name(name).exists()
+            }
         return Scene(image, layers, objects, self.scene_name(index), initial)
 
     def scene_name(self, index: int) -> str:

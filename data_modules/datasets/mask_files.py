@@ -39,8 +39,8 @@ def read_mask_ids(path: Path, kind: str = "auto", ignore_value: int | None = Non
         if not labelled and len(found) > 1:
             listed = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
             raise BrokenScene(
-                f"{path}: holds the values {listed}: say kind='ids' if each is an object, kind='binary' if all are one "
-                "object, ignore_value=N if N marks pixels to be ignored"
+                f"{path}: holds the values {listed}: say kind=ids if each is an object, kind=binary if all are one "
+                "object, ignore_value=N if N marks pixels to be ignored (on a command line: 'Folder=...?kind=binary')"
             )
         kind = "ids" if labelled else "binary"
     if kind == "binary":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ from torch import nn
 
 from clicklab.evaluation.play import evaluate_objects
 from clicklab.evaluation.protocol import Protocol
-from clicklab.nn.compiled import compile_parts
-from clicklab.nn.fold_norms import fold_norms
 from data_modules.datasets import open_dataset
 from data_modules.sample import EvaluationObjects, SceneDataset
 
@@ -24,9 +21,10 @@ def evaluate(
     output: str | Path | None = None,
     limit: int | None = None,
     batch_size: int = 8,
-    device: str = "cpu",
+    device: str | None = None,
     progress: bool = False,
     compiled: bool = False,
+    source: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Plays the evaluation robot on every object and returns the record that `results.json` holds.
@@ -37,9 +35,10 @@ def evaluate(
         output: folder for `results.json`, table, CSV, curve, and the journal from which a broken run resumes.
         limit: only the first objects of each dataset.
         batch_size: how many objects are played in lockstep; it changes the speed, not the result.
-        device: where the network runs, e.g. `cuda`.
+        device: where the network runs and then stays, e.g. `cuda`; default: where it is.
         progress: show a progress bar.
         compiled: run a copy of the network with compiled parts (`clicklab.nn.compiled`), for long runs on a GPU.
+        source: where the weights came from, for the record.
         options: fields of `clicklab.evaluation.protocol.Protocol`, e.g. `max_clicks=20`.
 
     Raises:
@@ -50,10 +49,6 @@ def evaluate(
         name: EvaluationObjects(source if isinstance(source, SceneDataset) else open_dataset(name, source), limit=limit)
         for name, source in data.items()
     }
-    network = network.to(device).eval()
-    if compiled:
-        network = copy.deepcopy(fold_norms(network))
-        compile_parts(network)
     return evaluate_objects(
         network,
         datasets,
@@ -62,4 +57,6 @@ def evaluate(
         device=device,
         output=output,
         progress=progress,
+        compiled=compiled,
+        source=source,
     )

@@ -31,9 +31,11 @@ def convert(official: str | Path, out: str | Path) -> None:
     """Writes the network of any checkpoint that `load` opens as a plain file of ours: tensors and plain values only.
 
     Raises:
-        FileNotFoundError, ValueError: as `load`; also when both paths are the same file.
+        FileNotFoundError, ValueError: as `load`; also when both paths are the same file, or `out` is a folder.
     """
     official, out = Path(official), Path(out)
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder: name the file to write")
     if official.resolve() == out.resolve():
         raise ValueError(f"{out}: give another file to write than the one to read")
     name, network = read_network(official)
@@ -64,8 +66,13 @@ def _ours(checkpoint: dict[str, Any], method: str) -> nn.Module:
     missing = [key for key in ("hyper_parameters", "state_dict") if key not in checkpoint]
     if missing:
         raise ValueError(f"a ClickLab checkpoint with no {' and no '.join(missing)}")
-    network = method_package(method).build(checkpoint["hyper_parameters"])
-    state = checkpoint["state_dict"]
+    settings, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+    options = settings.get("network_options") if isinstance(settings, dict) else None
+    if not isinstance(settings, dict) or not isinstance(options, (dict, type(None))):
+        raise ValueError("its hyper_parameters are not those of a ClickLab checkpoint")
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError("its state_dict holds something else than tensors")
+    network = method_package(method).build(settings)
     fill(network, {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)})
     return network
 
@@ -77,7 +84,7 @@ def _official(checkpoint: dict[str, Any]) -> tuple[str, nn.Module]:
             package = method_package(name)
             if package.matches(weights):
                 return name, package.from_official(checkpoint)
-    if "patch_embed.proj.weight" in checkpoint.get("model", weights or checkpoint):
+    if "patch_embed.proj.weight" in (checkpoint.get("model") or weights or checkpoint):
         raise ValueError(
             "holds a pre-trained ViT backbone only, not an interactive model; "
             "it is something to start training from: set `pretrained` to this file"

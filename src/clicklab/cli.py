@@ -6,9 +6,11 @@ import argparse
 import inspect
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+DATA = "options of its reader behind a question mark: 'Folder=/photos?kind=binary&ignore_value=255'"
 TRAINING = {
     "fit": "train a method from experiments/*.yaml (LightningCLI)",
     "validate": "measure a training checkpoint on the validation sets of its configuration (LightningCLI)",
@@ -29,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
             return train(arguments)
         options = build_parser(with_data=arguments[:1] == ["data"]).parse_args(arguments)
         return options.run(options)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         if os.environ.get("CLICKLAB_DEBUG"):
             raise
         print(f"clicklab: error: {error}", file=sys.stderr)
@@ -56,7 +58,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     """`evaluate CHECKPOINT --data NAME=FOLDER ...`."""
     command = commands.add_parser("evaluate", help="NoC of a checkpoint, ours or official, on datasets given by folder")
     command.add_argument("checkpoint", type=Path, help="a training checkpoint, a converted file or an official .pth")
-    command.add_argument("--data", action="append", required=True, metavar="NAME=FOLDER", help="may be repeated")
+    command.add_argument("--data", action="append", required=True, metavar="NAME=FOLDER", help=DATA)
     command.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="results.json, table, curve, journal"
     )
@@ -121,7 +123,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from clicklab.checkpoint import load
     from clicklab.evaluation.report import table
 
-    data: dict[str, Any] = dict(name_and_folder(item) for item in options.data)
+    data = open_data(options.data, options.initial_masks)
     device = find_device(options.device)
     protocol = {"max_clicks": options.max_clicks, "thresholds": tuple(options.thresholds), "preset": options.preset}
     protocol |= {"mask_threshold": options.mask_threshold, "flip": False if options.no_flip else None}
@@ -131,8 +133,9 @@ def run_evaluate(options: argparse.Namespace) -> int:
     protocol |= {"perturb_iou": options.perturb_iou, "repeats": options.repeats}
     if options.initial_masks:
         protocol["initial_masks"] = True
-        data = {name: with_initial_masks(name, folder, options.initial_masks) for name, folder in data.items()}
     if options.cfr_clicks:
+        if not protocol["cascade"]:
+            raise ValueError("--cfr-clicks says which clicks are refined: give --cfr N or --a-cfr N as well")
         protocol["cascade_once"] = options.cfr_clicks == "first"
     if options.zoom_size:
         protocol["zoom_size"] = options.zoom_size[0] if len(options.zoom_size) == 1 else tuple(options.zoom_size)
@@ -145,22 +148,36 @@ def run_evaluate(options: argparse.Namespace) -> int:
         device=device,
         progress=True,
         compiled=options.compile,
+        source=str(options.checkpoint),
         **protocol,
     )
     print(table(results))
     print(f"written: {options.output}/results.json")
-    return 0
+    return 0 if all(record["objects"] for record in results["datasets"].values()) else 1
 
 
-def with_initial_masks(name: str, folder: str, kind: str) -> Any:
-    """A dataset with the masks that it brings to start from. Raises ValueError for one that brings none."""
-    from data_modules.datasets import dataset_class, open_dataset
+def open_data(given: Sequence[str], initial_masks: str | None) -> dict[str, Any]:
+    """Name -> dataset, with the masks to start from where some are asked for. Raises ValueError, FileNotFoundError."""
+    from data_modules.dataset_words import dataset_words
+    from data_modules.datasets import open_dataset
+
+    words = [dataset_words(text) for text in given]
+    names = [name for name, *_ in words]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"--data: {twice[0]} is given twice; measure the folders one by one, into an --output each")
+    starts = {name: with_initial_masks(name, initial_masks) if initial_masks else {} for name in names}
+    return {name: open_dataset(name, folder, **reading | starts[name]) for name, folder, reading in words}
+
+
+def with_initial_masks(name: str, kind: str) -> dict[str, str]:
+    """The reader's option for the masks that a dataset brings. Raises ValueError for one that brings none."""
+    from data_modules.datasets import dataset_class
 
     if "initial" not in inspect.signature(dataset_class(name)).parameters:
         raise ValueError(
             f"--initial-masks: {name} brings no masks to start from; leave it out, or make some with --perturb-iou 0.8"
         )
-    return open_dataset(name, folder, initial=kind)
+    return {"initial": kind}
 
 
 def find_device(name: str) -> str:
@@ -177,14 +194,6 @@ def find_device(name: str) -> str:
             f"--device {name}: not to be had here ({reason}); use cpu, cuda, cuda:1 ... or auto"
         ) from error
     return name
-
-
-def name_and_folder(text: str) -> tuple[str, str]:
-    """Splits NAME=FOLDER; raises ValueError that shows the form wanted."""
-    name, separator, folder = text.partition("=")
-    if not (name and separator and folder):
-        raise ValueError(f"--data wants NAME=FOLDER, for example GrabCut=/data/GrabCut, got {text!r}")
-    return name, folder
 
 
 def add_convert(commands: argparse._SubParsersAction) -> None:
@@ -215,15 +224,17 @@ def add_data(commands: argparse._SubParsersAction, with_actions: bool) -> None:
     for module in (show, export_shapes, build_coco_lvis):
         module.add_commands(data)
     check = data.add_parser("check", help="counts, broken files, what is missing and where it comes from")
-    check.add_argument("dataset", metavar="NAME=FOLDER")
+    check.add_argument("dataset", metavar="NAME=FOLDER", help=DATA)
     check.set_defaults(run=run_check)
 
 
 def run_check(options: argparse.Namespace) -> int:
     """Prints the report; exit code 1 where something is broken."""
     from data_modules.check import check
+    from data_modules.dataset_words import dataset_words
 
-    report = check(*name_and_folder(options.dataset))
+    name, folder, reading = dataset_words(options.dataset)
+    report = check(name, folder, **reading)
     print(report)
     return 0 if report.complete else 1
 

@@ -37,6 +37,7 @@ def read_foreign(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no file there.
+        PermissionError: the file may not be read.
         ValueError: not a checkpoint, or one that holds unknown Python objects.
     """
     path = Path(path)
@@ -48,6 +49,8 @@ def read_foreign(path: str | Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(stand_ins):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise ValueError(f"{path}: {_reason(error)}") from error
     if not isinstance(checkpoint, dict):

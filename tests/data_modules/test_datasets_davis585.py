@@ -73,8 +73,12 @@ def test_errors_name_files(folder):
     (root / "crane" / "00003.jpg").unlink()
     cv2.imwrite(str(root / "bear" / "object1_00000.png"), np.zeros((5, 5), np.uint8))
     dataset = DAVIS585(root)
-    for index, words in enumerate(("object1_00000", "init_sp_object1_00010", r"00003\.jpg")):
+    for index, words in ((0, "object1_00000"), (2, r"00003\.jpg")):
         with pytest.raises(BrokenScene, match=words):
             dataset[index]
-    assert all(isinstance(item, SkippedObject) for item in EvaluationObjects(dataset))
+    assert [isinstance(item, SkippedObject) for item in EvaluationObjects(dataset)] == [True, True, False, True]
+    assert dataset[1].initial_masks == {}  # who does not ask for them need not have them
+    (root / "bear" / "init_sp_object1_00010.png").write_bytes(b"no picture")
+    with pytest.raises(BrokenScene, match="init_sp_object1_00010"):
+        dataset[1]
     assert DAVIS585(root, "zero")[1].initial_masks is None

@@ -123,7 +123,7 @@ def test_palettes_are_id_maps_without_being_told(root):
 
 def test_gray_values_must_be_explained(root):
     save(root / "masks" / "cat.png", IDS)
-    with pytest.raises(BrokenScene, match=r"cat\.png: holds the values 1, 2, 255: say kind='ids'"):
+    with pytest.raises(BrokenScene, match=r"cat\.png: holds the values 1, 2, 255: say kind=ids"):
         Folder(root)[0]
     assert list(Folder(root, kind="ids")[0].objects) == [1, 2, 255]
     assert list(Folder(root, kind="ids", ignore_value=255)[0].objects) == [1, 2]

@@ -165,7 +165,13 @@ def test_flags_of_the_command(flags, wanted, monkeypatch, tmp_path):
     monkeypatch.setattr("clicklab.checkpoint.load", lambda *args, **kwargs: Analytic())
     monkeypatch.setattr("clicklab.api.evaluate", lambda *args, **kwargs: asked.update(kwargs) or {"datasets": {}})
     monkeypatch.setattr("clicklab.evaluation.report.table", lambda results: "")
-    assert main(["evaluate", "net.pth", "--data", "A=x", "--output", str(tmp_path), "--device", "cpu", *flags]) == 0
+    assert main(["evaluate", "net.pth", "--data", "Shapes=", "--output", str(tmp_path), "--device", "cpu", *flags]) == 0
     assert asked.items() >= wanted.items()
     settings = {field.name: asked[field.name] for field in fields(Protocol) if field.name in asked}
     assert Protocol(**settings).refines(2) == (wanted.get("cascade_once") is False)
+    assert asked["source"] == "net.pth"
+
+
+def test_which_clicks_are_refined_is_no_question_without_refinement(tmp_path, capsys):
+    assert main(["evaluate", "x", "--data", "Shapes=", "--output", str(tmp_path), "--cfr-clicks", "all"]) == 2
+    assert "give --cfr N" in capsys.readouterr().err

@@ -45,5 +45,8 @@ def test_both_ways_stand_in_one_record():
     assert "selections" not in own
     assert "picks" in table(results)
     assert list(evaluate_objects(Analytic(), {"Drawn": objects}, protocol)["datasets"]) == ["Drawn"]
+    oracle = replace(protocol, choice="oracle")  # never under the plain name
+    assert list(evaluate_objects(Staged(3), {"Drawn": objects}, oracle)["datasets"]) == ["Drawn-oracle"]
+    assert list(evaluate_objects(Analytic(), {"Drawn": objects}, oracle)["datasets"]) == ["Drawn"]
     with pytest.raises(ValueError, match="choice is 'random', wanted: both, automatic or oracle"):
         Protocol(choice="random")

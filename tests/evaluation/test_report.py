@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from toys import Analytic, Staged, drawn_object
 
-from clicklab.evaluation.journal import Journal, fingerprint
+from clicklab.evaluation.journal import Journal, checksum, fingerprint
 from clicklab.evaluation.play import JOURNAL, evaluate_objects
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.report import picture_sheet, save_results, table
@@ -42,7 +43,7 @@ def without_time(results):
         del record["spc"], record["spc_first"], record["spc_later"]
         for row in record["objects"]:
             del row["seconds"]
-    return rows
+    return rows["datasets"]
 
 
 def test_the_record_has_the_promised_form(tmp_path):
@@ -84,6 +85,7 @@ def test_a_dataset_without_playable_objects_is_reported(tmp_path):
 
     results = evaluate_objects(Analytic(), {"A": Broken(2)}, PROTOCOL, output=tmp_path)
     assert "nan" in table(results) and len(results["datasets"]["A"]["skipped"]) == 2
+    assert "A: skipped broken, object 1: unreadable; all 2 are in results.json" in table(results)
     assert json.loads((tmp_path / "results.json").read_text())["datasets"]["A"]["noc"]["90"] is None
 
 
@@ -106,10 +108,10 @@ def test_a_broken_run_goes_on_with_what_is_missing(tmp_path):
     objects = Drawn()
     resumed = evaluate_objects(Analytic(), {"A": objects}, PROTOCOL, batch_size=4, output=tmp_path)
     assert without_time(resumed) == without_time(whole)
-    assert objects.read == [index for index in range(6) if index >= kept]
-    again = Drawn()
-    assert without_time(evaluate_objects(Analytic(), {"A": again}, PROTOCOL, output=tmp_path)) == without_time(whole)
-    assert again.read == [3]  # only what was skipped is looked at again
+    assert sorted(objects.read) == list(range(6))  # what was finished is compared with what was played
+    before = journal.read_text()
+    assert without_time(evaluate_objects(Analytic(), {"A": Drawn()}, PROTOCOL, output=tmp_path)) == without_time(whole)
+    assert journal.read_text() == before
     limited = evaluate_objects(Analytic(), {"A": Drawn(2)}, PROTOCOL, output=tmp_path)
     assert len(limited["datasets"]["A"]["objects"]) == 2
 
@@ -122,9 +124,59 @@ def test_a_journal_of_other_settings_is_refused(tmp_path):
         evaluate_objects(Analytic(), {"A": Drawn(1)}, Protocol(max_clicks=5, zoom_in=PROTOCOL.zoom_in), output=tmp_path)
     with pytest.raises(ValueError, match="network"):
         evaluate_objects(Staged(), {"A": Drawn(1)}, PROTOCOL, output=tmp_path)
-    (tmp_path / JOURNAL).write_text("no json\n")
-    with pytest.raises(ValueError, match="no journal"):
-        Journal(tmp_path / JOURNAL, {})
+    row = (tmp_path / JOURNAL).read_text().splitlines()[1]
+    torn = [
+        row.replace('"dataset"', '"data"'),
+        row.replace('"index"', '"place"'),
+        row.replace('"ious": [', '"ious": [1,'),
+    ]
+    for lines in (["no json"], ["[1]"], ["5"], *(['{"settings": {}}', line] for line in torn)):
+        (tmp_path / JOURNAL).write_text("\n".join(lines) + "\n")
+        with pytest.raises(ValueError, match=r"progress\.jsonl is no journal .*remove it"):
+            Journal(tmp_path / JOURNAL, {})
+
+
+class Renamed(Drawn):
+    """Other pictures, or the same ones under other names."""
+
+    def __init__(self, shift, prefix):
+        super().__init__(3)
+        self.shift, self.prefix = shift, prefix
+
+    def __getitem__(self, index):
+        item = drawn_object(index + self.shift, (60, 80))
+        return replace(item, index=index, name=f"{self.prefix}{index}")
+
+
+@pytest.mark.parametrize(("shift", "prefix"), [(1, "drawn"), (0, "other")])
+def test_a_journal_of_other_data_is_refused(tmp_path, shift, prefix):
+    """The dataset's name and the numbers of its objects do not tell one folder from another."""
+    evaluate_objects(Analytic(), {"A": Renamed(0, "drawn")}, PROTOCOL, output=tmp_path)
+    with pytest.raises(ValueError, match=r"holds results of other data: object 0 of A was drawn0 .*another output"):
+        evaluate_objects(Analytic(), {"A": Renamed(shift, prefix)}, PROTOCOL, output=tmp_path)
+
+
+def test_masks_to_start_from_are_data_where_they_are_used():
+    item = drawn_object(0, (60, 80))
+    other = replace(item, initial_mask=np.ones((60, 80), dtype=bool))
+    assert checksum(item, with_start=False) == checksum(other, with_start=False)
+    assert checksum(item, with_start=True) != checksum(other, with_start=True)
+    assert checksum(item, with_start=False) != checksum(replace(item, target=1 - item.target), with_start=False)
+
+
+def test_the_record_says_what_was_measured(tmp_path):
+    results = evaluate_objects(Analytic(), {"A": Drawn(2)}, PROTOCOL, source="a.pth", output=tmp_path)
+    assert results["run"] == {"source": "a.pth", "device": "cpu", "compiled": False, "weights": "Analytic:00000000"}
+    assert results["data"]["A"] == {"objects": 2, "reader": "Drawn", "count": 2, "stop_at": None}
+
+
+def test_names_that_are_no_text_reach_the_table_of_objects(tmp_path):
+    class Odd(Drawn):
+        def __getitem__(self, index):
+            return replace(drawn_object(index, (60, 80)), name="\udcffx")
+
+    evaluate_objects(Analytic(), {"A": Odd(1)}, PROTOCOL, output=tmp_path)
+    assert b"\xffx" in (tmp_path / "results.csv").read_bytes()
 
 
 def test_other_weights_are_other_settings():
@@ -137,8 +189,9 @@ def test_other_weights_are_other_settings():
 
 def test_the_network_gets_its_mode_back_and_indices_are_checked():
     network = Analytic()
+    network.frozen = torch.nn.BatchNorm2d(1).eval()
     evaluate_objects(network, {"A": Drawn(1)}, PROTOCOL)
-    assert network.training
+    assert network.training and not network.frozen.training
     with pytest.raises(ValueError, match="index must be the position"):
         evaluate_objects(network, {"A": [drawn_object(5, (60, 80))]}, PROTOCOL)
 

@@ -131,6 +131,10 @@ def test_bad_input_is_named():
         session.add_click(1, 1)
     with pytest.raises(ValueError, match="uint8 RGB"):
         session.set_image(np.zeros((4, 4), np.uint8))
+    with pytest.raises(ValueError, match=r"uint8 RGB, got \(0, 5, 3\)"):
+        session.set_image(np.zeros((0, 5, 3), np.uint8))
+    with pytest.raises(ValueError, match="got a list"):
+        session.set_image([[1, 2, 3]])
     session.set_image(OBJECT.image)
     with pytest.raises(ValueError, match="same height and width"):
         session.set_mask(np.zeros((3, 3), bool))

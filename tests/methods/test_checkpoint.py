@@ -119,6 +119,19 @@ def test_files_that_are_no_model(tmp_path, content, message):
     assert str(path) in str(error.value)
 
 
+def test_checkpoints_of_ours_with_something_else_inside(tmp_path):
+    fine = {"clicklab_method": "simpleclick", "hyper_parameters": {"variant": "mini"}, "state_dict": {}}
+    wrong = [{"hyper_parameters": None}, {"hyper_parameters": []}, {"hyper_parameters": {"network_options": "x"}}]
+    wrong += [{"state_dict": None}, {"state_dict": []}, {"state_dict": {"network.a": "text"}}]
+    for changes in wrong:
+        torch.save(fine | changes, tmp_path / "odd.ckpt")
+        with pytest.raises(ValueError, match=r"odd\.ckpt: its (hyper_parameters|state_dict)"):
+            load(tmp_path / "odd.ckpt")
+    torch.save({"model": None}, tmp_path / "odd.ckpt")
+    with pytest.raises(ValueError, match="of no known method"):
+        load(tmp_path / "odd.ckpt")
+
+
 def test_truncated_and_absent_files(trained, tmp_path):
     *_, path = trained
     path.write_bytes(path.read_bytes()[:20_000])

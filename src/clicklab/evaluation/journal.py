@@ -9,10 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from clicklab.evaluation.lockstep import ObjectResult
+from clicklab.records import EvaluationObject
 
 
 class Journal:
@@ -24,6 +26,7 @@ class Journal:
 
     Attributes:
         finished: dataset name -> index -> result, from earlier runs.
+        checksums: dataset name -> index -> checksum of what was played there.
 
     Raises:
         ValueError: the file holds results of other settings, or is no journal.
@@ -32,22 +35,26 @@ class Journal:
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
         self.finished: dict[str, dict[int, ObjectResult]] = {}
+        self.checksums: dict[str, dict[int, int]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         rows, length = self._read()
-        if rows:
-            self._check(rows[0].get("settings"), json.loads(json.dumps(settings)))
-        for row in rows[1:]:
-            dataset = row.pop("dataset")
-            row["clicks"] = [tuple(click) for click in row["clicks"]]
-            self.finished.setdefault(dataset, {})[row["index"]] = ObjectResult(**row)
+        try:
+            if rows:
+                self._check(rows[0].get("settings"), json.loads(json.dumps(settings)))
+            for row in rows[1:]:
+                self._take(row)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is no journal of this version of ClickLab ({error!r}); remove it to start anew"
+            ) from error
         self._file: IO[str] = path.open("a")
         self._file.truncate(length)
         if not rows:
             self._write({"settings": settings})
 
-    def add(self, dataset: str, result: ObjectResult) -> None:
+    def add(self, dataset: str, result: ObjectResult, checksum: int) -> None:
         """Writes one finished object; it survives whatever happens next."""
-        self._write({"dataset": dataset, **asdict(result)})
+        self._write({"dataset": dataset, "checksum": checksum, **asdict(result)})
 
     def close(self) -> None:
         """Closes the file."""
@@ -66,6 +73,14 @@ class Journal:
                 f"{self.path} is no journal of an evaluation ({error}); remove it to start anew"
             ) from error
 
+    def _take(self, row: dict[str, Any]) -> None:
+        dataset, checksum = row.pop("dataset"), row.pop("checksum")
+        row["clicks"] = [tuple(click) for click in row["clicks"]]
+        if not 1 <= len(row["clicks"]) == len(row["ious"]):
+            raise TypeError(f"{len(row['clicks'])} clicks and {len(row['ious'])} IoUs of one object")
+        self.finished.setdefault(dataset, {})[row["index"]] = ObjectResult(**row)
+        self.checksums.setdefault(dataset, {})[row["index"]] = checksum
+
     def _check(self, found: dict[str, Any] | None, wanted: dict[str, Any]) -> None:
         if found is None:
             raise ValueError(f"{self.path} has no header; remove it to start anew")
@@ -81,6 +96,17 @@ class Journal:
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def checksum(item: EvaluationObject, with_start: bool) -> int:
+    """Of all that a result depends on: image, target, and the mask to start from where one is used."""
+    arrays = [item.image, item.target]
+    if with_start and item.initial_mask is not None:
+        arrays.append(item.initial_mask)
+    total = zlib.crc32(f"{item.name}/{item.object}/{item.image.shape}".encode(errors="surrogateescape"))
+    for array in arrays:
+        total = zlib.crc32(np.ascontiguousarray(array).data, total)
+    return total
 
 
 def fingerprint(network: nn.Module) -> str:

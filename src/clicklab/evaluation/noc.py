@@ -294,6 +294,7 @@ def _values_to_log(stage: str, finished: Mapping[str, tuple[Mapping[str, Tensor]
     }
     logged = {f"{stage}/{name}/{key}": v for name, values in per_dataset.items() for key, v in values.items()}
     averaged = [values for name, values in per_dataset.items() if not name.endswith(ORACLE)]
+    averaged = averaged or list(per_dataset.values())  # nothing but oracles was asked for
     for key in averaged[0]:
         if key[:4] in ("NoC@", "IoU@"):
             logged[f"{stage}/{key}"] = torch.stack([values[key] for values in averaged]).nanmean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,12 +13,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from clicklab.evaluation.journal import Journal, fingerprint
+from clicklab.evaluation.journal import Journal, checksum, fingerprint
 from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
 from clicklab.evaluation.predictor import Predictor, predictor_for
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.report import dataset_record, save_results
 from clicklab.evaluation.robustness import Objects, PerturbedObjects
+from clicklab.nn.compiled import compile_parts
+from clicklab.nn.fold_norms import fold_norms
 from clicklab.records import EvaluationObject, SkippedObject
 
 JOURNAL = "progress.jsonl"
@@ -47,43 +50,54 @@ def evaluate_objects(
     device: torch.device | str | None = None,
     output: str | Path | None = None,
     progress: bool = False,
+    compiled: bool = False,
+    source: str | None = None,
 ) -> dict[str, Any]:
     """Plays all objects of all datasets.
 
     Args:
-        network: keeps the network contract; it is put into eval mode meanwhile.
+        network: keeps the network contract; all its parts are in eval mode meanwhile.
         datasets: printed name -> objects (`data_modules.sample.EvaluationObjects`); a dataset's `view_scale` is obeyed.
         protocol: the settings; default: the official ones.
         batch_size: objects in lockstep; changes the speed, not the result.
-        device: where to run; default: where the network is.
+        device: where to run, and where the network then stays; default: where it is.
         output: folder for results.json, table.txt, results.csv, curve.png, and for the journal from which a broken run
             goes on.
         progress: show a bar per dataset.
+        compiled: run a copy of the network with compiled parts (`clicklab.nn.compiled`), for long runs on a GPU.
+        source: where the weights came from, for the record.
 
     Returns:
-        {"protocol": {...}, "datasets": {name: record}}, see `report.dataset_record`. Datasets of a network that answers
-        several candidates come twice, see `Protocol.choice`.
+        {"protocol": {...}, "run": {...}, "data": {name: what its reader was told}, "datasets": {name: record}}, see
+        `report.dataset_record`. Datasets of a network that answers several candidates come twice (`Protocol.choice`).
 
     Raises:
-        ValueError: an impossible setting, or `output` holds a journal of other settings.
+        ValueError: an impossible setting, or `output` holds a journal of other settings or of other data.
     """
     protocol = protocol or Protocol()
     settings = protocol.to_dict(network)
-    journal = None if output is None else Journal(Path(output) / JOURNAL, _journal_settings(settings, network))
-    was_training = network.training
+    modes = {part: part.training for part in network.modules()}
     network.eval()
     if device is not None:
         network.to(device)
-    results: dict[str, Any] = {"protocol": settings, "datasets": {}}
+    run = {"source": source, "device": str(device or _device_of(network)), "compiled": compiled}
+    journal = None
+    if output is not None:
+        run["weights"] = fingerprint(network)
+        journal = Journal(Path(output) / JOURNAL, _journal_settings(settings, run["weights"]))
+    data = {name: {"objects": len(objects)} | _told(objects) for name, objects in datasets.items()}
+    results: dict[str, Any] = {"protocol": settings, "run": run, "data": data, "datasets": {}}
     try:
+        played_network = _compiled_copy(network) if compiled else network
         for name, objects in datasets.items():
             for suffix, way in protocol.plays(network).items():
-                predictor = predictor_for(network, way, view_scale_of(objects), device)
+                predictor = predictor_for(played_network, way, view_scale_of(objects), device)
                 runs = objects if way.perturb_iou is None else PerturbedObjects(objects, way.perturb_iou, way.repeats)
                 played, skipped = _play_dataset(predictor, name + suffix, runs, batch_size, journal, progress)
                 results["datasets"][name + suffix] = dataset_record(played, skipped, way, predictor.zoom_in)
     finally:
-        network.train(was_training)
+        for part, mode in modes.items():
+            part.training = mode
         if journal is not None:
             journal.close()
     if output is not None:
@@ -91,24 +105,80 @@ def evaluate_objects(
     return results
 
 
+def _device_of(network: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+
+
+def _compiled_copy(network: nn.Module) -> nn.Module:
+    network = copy.deepcopy(fold_norms(network))
+    compile_parts(network)
+    return network
+
+
+def _told(objects: Objects) -> dict[str, Any]:
+    """The reader of a dataset and its plain settings: folder, split, kind of masks."""
+    reader = getattr(objects, "dataset", objects)
+    plain = {key: value for key, value in getattr(reader, "__dict__", {}).items() if not key.startswith("_")}
+    known = {key: value for key, value in plain.items() if isinstance(value, (str, int, float, Path, type(None)))}
+    return {"reader": type(reader).__name__} | {
+        key: str(value) if isinstance(value, Path) else value for key, value in known.items()
+    }
+
+
 def view_scale_of(objects: object) -> float:
     """How much larger than usual a dataset is officially viewed (DAVIS 1.5)."""
     return getattr(getattr(objects, "dataset", objects), "view_scale", 1.0)
 
 
-def _journal_settings(settings: dict[str, Any], network: nn.Module) -> dict[str, Any]:
+def _journal_settings(settings: dict[str, Any], weights: str) -> dict[str, Any]:
     """What the clicks and IoUs of an object depend on: versions, and how NoF is counted, do not matter."""
     kept = {
         key: value for key, value in settings.items() if key not in ("versions", "thresholds", "late_success_fails")
     }
-    return kept | {"weights": fingerprint(network)}
+    return kept | {"weights": weights}
+
+
+class _Checked:
+    """Objects with a checksum of each that was read: a journal must know whether they are still the same."""
+
+    def __init__(self, objects: Objects, with_start: bool) -> None:
+        self.objects, self.with_start = objects, with_start
+        self.sums: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def __getitem__(self, index: int) -> EvaluationObject | SkippedObject:
+        item = self.objects[index]
+        if isinstance(item, EvaluationObject):
+            self.sums[index] = checksum(item, self.with_start)
+        return item
+
+    def compare(self, name: str, journal: Journal, depth: int, progress: bool) -> None:
+        """Reads again what an earlier run has finished. Raises ValueError where it is no longer what was played."""
+        earlier = sorted(index for index in journal.checksums.get(name, {}) if index < len(self))
+        reading = read_ahead(self, earlier, depth)
+        for item in tqdm(
+            reading, f"{name}, looking at what is there", len(earlier), disable=not (progress and earlier)
+        ):
+            if self.sums.get(item.index) != journal.checksums[name][item.index]:
+                was = journal.finished[name][item.index]
+                raise ValueError(
+                    f"{journal.path} holds results of other data: object {item.index} of {name} was {was.name} (object "
+                    f"{was.object}), now it is {item.name} (object {item.object}), or its image or masks have changed. "
+                    "Give another output folder, or remove the file to start anew"
+                )
 
 
 def _play_dataset(
     predictor: Predictor, name: str, objects: Objects, batch_size: int, journal: Journal | None, progress: bool
 ) -> tuple[list[ObjectResult], list[SkippedObject]]:
     """What an earlier run finished, and the rest played now."""
-    earlier = {} if journal is None else journal.finished.get(name, {})
+    earlier: Mapping[int, ObjectResult] = {}
+    if journal is not None:
+        objects = checked = _Checked(objects, predictor.protocol.starts_from_mask)
+        checked.compare(name, journal, batch_size, progress)
+        earlier = journal.finished.get(name, {})
     played = [result for index, result in earlier.items() if index < len(objects)]
     skipped: list[SkippedObject] = []
     missing = [index for index in range(len(objects)) if index not in earlier]
@@ -121,7 +191,7 @@ def _play_dataset(
                 continue
             played.append(outcome)
             if journal is not None:
-                journal.add(name, outcome)
+                journal.add(name, outcome, checked.sums[outcome.index])
     return played, skipped
 
 

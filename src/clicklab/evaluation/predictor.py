@@ -73,12 +73,16 @@ class Predictor:
         """Replaces the last turn of every session by the answered one, refined as often as the protocol says.
 
         Raises:
-            ValueError: in float16 an answer is no number: the network has outgrown its range.
+            ValueError: the answer is no number. It is looked at after the first click of a dialogue, and in float16,
+                whose range a network may outgrow later on, after every click.
         """
         self.answer_once(sessions)
         refine(sessions, self.answer_once, self.protocol)
-        if self.protocol.precision == "16-mixed":
-            _check_numbers(sessions)
+        lowered = self.protocol.precision == "16-mixed"
+        suspects = sessions if lowered else [session for session in sessions if len(session.clicks) == 1]
+        if suspects and not torch.stack([session.map.sum() for session in suspects]).isfinite().all():
+            cure = "with precision 16-mixed, where values end at 65504: evaluate with precision bf16-mixed or 32-true"
+            raise ValueError(f"the network's answer is no number {cure if lowered else ': its weights are broken'}")
 
     def answer_once(self, sessions: Sequence[Session]) -> None:
         """One pass for every session: its last turn is replaced; the network runs once per view size (CPU: in pieces).
@@ -236,14 +240,6 @@ def _lowered(
     """`context` and autocast together."""
     with context(), torch.autocast(device_type, dtype=dtype):
         yield
-
-
-def _check_numbers(sessions: Sequence[Session]) -> None:
-    if not torch.stack([session.map.sum() for session in sessions]).isfinite().all():
-        raise ValueError(
-            "the network's answer is no number with precision 16-mixed, where values end at 65504: "
-            "evaluate with precision bf16-mixed or 32-true"
-        )
 
 
 def split_state(state: Any, parts: int) -> list[Any]:

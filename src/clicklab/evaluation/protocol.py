@@ -64,7 +64,8 @@ class Protocol:
         repeats: runs of every object under `perturb_iou`, each with another mask; all of them are counted.
         choice: which of several candidates becomes the mask: the one with the best score (`automatic`), or the one with
             the largest IoU with the target (`oracle`), as in PiClick's published tables: the user picks, for free.
-            `both` plays every object twice where a network answers several, see `plays`.
+            `both` plays every object twice where a network answers several, see `plays`. Rows that the oracle chose
+            are called so.
         stale_region: see QUIRKS; None: as the preset says.
         logit_memory: see QUIRKS; None: as the preset says.
         crossed_pairs: see QUIRKS; None: as the preset says.
@@ -174,10 +175,11 @@ class Protocol:
 
     def plays(self, network: nn.Module) -> dict[str, Protocol]:
         """What to add to a dataset's name -> how to play it: once, or automatically and again with `ORACLE`."""
-        if self.choice != "both":
-            return {"": self}
-        ways: dict[str, Protocol] = {"": replace(self, choice="automatic")}
-        if getattr(network, "candidates", 1) > 1:
+        several = getattr(network, "candidates", 1) > 1
+        ways: dict[str, Protocol] = {}
+        if self.choice != "oracle" or not several:
+            ways[""] = replace(self, choice="automatic")
+        if self.choice != "automatic" and several:
             ways[ORACLE] = replace(self, choice="oracle")
         return ways
 

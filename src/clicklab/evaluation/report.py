@@ -90,7 +90,7 @@ def table(results: Mapping[str, Any]) -> str:
     ]
     text.insert(1, "-" * len(text[0]))
     notes = {name: _settings_line(result["protocol"]) for name, result in named.items()}
-    text += [note for result in named.values() for note in _start_notes(result)]
+    text += [note for result in named.values() for note in _notes(result)]
     if len(set(notes.values())) == 1:
         return "\n".join([*text, next(iter(notes.values()))])
     return "\n".join([*text, *(f"{name}: {note}" for name, note in notes.items())])
@@ -111,7 +111,8 @@ def save_results(results: Mapping[str, Any], folder: str | Path) -> None:
 def write_csv(results: Mapping[str, Any], path: Path) -> None:
     """One row per object: clicks needed for each threshold (empty: never reached) and the IoU after each click."""
     thresholds, limit = results["protocol"]["thresholds"], results["protocol"]["max_clicks"]
-    with path.open("w", newline="") as file:
+    # file names need not be text: such bytes are written as they are
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         numbers = [f"NoC@{percent(t)}" for t in thresholds] + [f"IoU@{k}" for k in range(1, limit + 1)]
         writer.writerow(["dataset", "index", "name", "object", "clicks", "seconds", *numbers])
@@ -219,14 +220,20 @@ def _starts(ious: Sequence[float], protocol: Protocol) -> dict[str, Any]:
     return record
 
 
-def _start_notes(results: Mapping[str, Any]) -> list[str]:
-    """A line for each dataset whose masks could not all be spoilt as wanted (see `clicks.perturb`)."""
-    return [
-        f"{name}: {record['starts']['missed']} of {len(record['objects'])} masks to start from missed "
-        f"IoU {record['starts']['wanted']:g} (initial_iou in results.json); they are counted"
-        for name, record in results["datasets"].items()
-        if record.get("starts", {}).get("missed")
-    ]
+def _notes(results: Mapping[str, Any]) -> list[str]:
+    """Lines for datasets with skipped objects, or with masks that could not be spoilt as wanted (`clicks.perturb`)."""
+    notes = []
+    for name, record in results["datasets"].items():
+        if record["skipped"]:
+            first = record["skipped"][0]
+            rest = "" if len(record["skipped"]) == 1 else f"; all {len(record['skipped'])} are in results.json"
+            notes.append(f"{name}: skipped {first['name']}, object {first['object']}: {first['reason']}{rest}")
+        if record.get("starts", {}).get("missed"):
+            notes.append(
+                f"{name}: {record['starts']['missed']} of {len(record['objects'])} masks to start from missed "
+                f"IoU {record['starts']['wanted']:g} (initial_iou in results.json); they are counted"
+            )
+    return notes
 
 
 def _without_nan(value: Any) -> Any:

@@ -91,7 +91,9 @@ class Session:
         Raises:
             ValueError: another shape or type.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        if not isinstance(image, np.ndarray):
+            raise ValueError(f"image must be a numpy array (H, W, 3) uint8 RGB, got a {type(image).__name__}")
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.predictor.device)
         self._pixels = pixels.permute(2, 0, 1).float().div(255)
