@@ -24,6 +24,7 @@ import torch
 
 from data_modules import training_set
 from data_modules.augment import augmentation
+from data_modules.dataset_words import dataset_words
 from data_modules.datasets import open_dataset
 from data_modules.datasets.shapes import Shapes
 from data_modules.export_shapes import export_scenes
@@ -103,11 +104,8 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 def sources(given: list[str], folder: Path, scenes: int) -> Iterator[tuple[str, SceneDataset]]:
     """The datasets given as NAME=FOLDER, or drawn scenes written to `folder`."""
-    for item in given:
-        name, separator, root = item.partition("=")
-        if not (name and separator and root):
-            raise SystemExit(f"--data wants NAME=FOLDER, for example BSDS500=/data/BSDS500, got {item!r}")
-        yield name, open_dataset(name, root, split="train")
+    for name, root, reading in map(dataset_words, given):
+        yield name, open_dataset(name, root, **{"split": "train"} | reading)
     if not given:
         export_scenes(Shapes(split="train", length=scenes, size=(480, 640)), folder, "coco_lvis")
         yield "Shapes as COCO_LVIS", open_dataset("COCO_LVIS", folder, split="train")

@@ -27,6 +27,7 @@ from clicklab.evaluation.protocol import PRECISIONS, Protocol
 from clicklab.evaluation.session import Session
 from clicklab.methods import method_package
 from clicklab.records import Clicks, EvaluationObject, Prediction, SkippedObject
+from data_modules.dataset_words import dataset_words
 from data_modules.datasets import Shapes, open_dataset
 from data_modules.process_memory import keep_freed_memory
 from data_modules.sample import EvaluationObjects
@@ -121,8 +122,8 @@ def measure(
 def objects(given: str | None, count: int, side: int) -> list[EvaluationObject]:
     """Objects of a dataset NAME=FOLDER, or drawn ones."""
     if given:
-        name, _, root = given.partition("=")
-        dataset = open_dataset(name, root)
+        name, folder, reading = dataset_words(given)
+        dataset = open_dataset(name, folder, **reading)
     else:
         dataset = Shapes(length=count, size=(side * 3 // 4, side), split="val")
     items = (item for item in EvaluationObjects(dataset) if not isinstance(item, SkippedObject))

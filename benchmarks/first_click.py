@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 import clicklab
-from clicklab.cli import find_device, name_and_folder
+from clicklab.cli import find_device
 from clicklab.evaluation.candidate_sheet import first_click
 from clicklab.evaluation.play import evaluate_objects, view_scale_of
 from clicklab.evaluation.predictor import predictor_for
@@ -31,6 +31,7 @@ from clicklab.evaluation.session import Session
 from clicklab.evaluation.transforms import ZoomIn
 from clicklab.methods import method_package
 from clicklab.records import IGNORE, EvaluationObject, SkippedObject
+from data_modules.dataset_words import dataset_words
 from data_modules.datasets import Shapes, open_dataset
 from data_modules.sample import BrokenScene, EvaluationObjects
 
@@ -179,8 +180,8 @@ def main():
     options = parser.parse_args()
     device = find_device(options.device)
     if options.data:
-        name, folder = name_and_folder(options.data)
-        dataset = open_dataset(name, folder, **({"split": options.split} if options.split else {}))
+        name, folder, reading = dataset_words(options.data)
+        dataset = open_dataset(name, folder, **reading | ({"split": options.split} if options.split else {}))
     else:
         dataset = Shapes(length=options.scenes, size=64, split="val", crowd=1, parts=True)
     objects = Spread(dataset, options.limit)
