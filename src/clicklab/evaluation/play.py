@@ -6,6 +6,7 @@ import copy
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,6 @@ def evaluate_objects(
     """
     protocol = protocol or Protocol()
     settings = protocol.to_dict(network)
-    modes = {part: part.training for part in network.modules()}
-    network.eval()
     if device is not None:
         network.to(device)
     run = {"source": source, "device": str(device or _device_of(network)), "compiled": compiled}
@@ -87,7 +86,7 @@ def evaluate_objects(
         journal = Journal(Path(output) / JOURNAL, _journal_settings(settings, run["weights"]))
     data = {name: {"objects": len(objects)} | _told(objects) for name, objects in datasets.items()}
     results: dict[str, Any] = {"protocol": settings, "run": run, "data": data, "datasets": {}}
-    try:
+    with _in_eval_mode(network), closing(journal) if journal else nullcontext():
         played_network = _compiled_copy(network) if compiled else network
         for name, objects in datasets.items():
             for suffix, way in protocol.plays(network).items():
@@ -95,14 +94,21 @@ def evaluate_objects(
                 runs = objects if way.perturb_iou is None else PerturbedObjects(objects, way.perturb_iou, way.repeats)
                 played, skipped = _play_dataset(predictor, name + suffix, runs, batch_size, journal, progress)
                 results["datasets"][name + suffix] = dataset_record(played, skipped, way, predictor.zoom_in)
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
-        if journal is not None:
-            journal.close()
     if output is not None:
         save_results(results, output)
     return results
+
+
+@contextmanager
+def _in_eval_mode(network: nn.Module) -> Iterator[None]:
+    """Every part in eval mode; afterwards each in its own again, frozen norms frozen."""
+    modes = {part: part.training for part in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def _device_of(network: nn.Module) -> torch.device:
