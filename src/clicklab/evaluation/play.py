@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -100,7 +100,7 @@ def evaluate_objects(
 
 
 @contextmanager
-def _in_eval_mode(network: nn.Module) -> Iterator[None]:
+def _in_eval_mode(network: nn.Module) -> Generator[None]:
     """Every part in eval mode; afterwards each in its own again, frozen norms frozen."""
     modes = {part: part.training for part in network.modules()}
     network.eval()
