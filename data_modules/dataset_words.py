@@ -31,5 +31,8 @@ def dataset_words(text: str) -> tuple[str, str | None, dict[str, Any]]:
     for option, _, value in (word.partition("=") for word in words.split("&")):
         if option not in known:
             raise ValueError(f"{text}: {name} has no option {option!r}; it has {', '.join(known) or 'none'}")
-        options[option] = yaml.safe_load(value)
+        try:
+            options[option] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{text}: {option} is {value!r}, which is no plain value") from error
     return name, folder or None, options

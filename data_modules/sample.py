@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -108,12 +108,14 @@ class SceneDataset(Dataset[Scene], ABC):
         view_scale: the official evaluation views the set at this multiple of the usual size (DAVIS 1.5).
         page: public page of the set; licence: its terms in a few words; published: published counts, such as
             {"images": 50, "objects": 50}. All three serve `clicklab data check`.
+        given: folder and options of a dataset that was opened by name (`open_dataset`), for the record.
         overlap: benchmarks that share images with this split; training on it is refused unless the source allows it.
     """
 
     name: str = ""
     view_scale: float = 1.0
     overlap: str = ""
+    given: Mapping[str, Any] | None = None
     page: ClassVar[str] = ""
     licence: ClassVar[str] = ""
     published: ClassVar[Mapping[str, int]] = {}

@@ -23,6 +23,7 @@ ALLOWED = {
     "checkpoint": {"foreign", "methods"},
     "compile_callback": {"nn"},
     "train_command": {"methods"},
+    "last_checkpoint": set(),
     "data_modules": {"records", "clicks"},
 }
 BOTH_SIDES = {"api", "cli", "demo"}  # the only modules that know methods and data

@@ -99,6 +99,8 @@ def test_python_and_command_line_agree(checkpoint, photos, tmp_path):
             ["Folder is given twice"],
         ),
         (["evaluate", "CKPT", "--data", "Folder=PHOTOS?king=ids", "--output", "OUT"], ["'king'", "kind, ignore_value"]),
+        (["evaluate", "CKPT", "--data", "Folder=PHOTOS?kind=[", "--output", "OUT"], ["kind is '['"]),
+        (["evaluate", "CKPT", "--data", "Folder=PHOTOS?ignore_value=no", "--output", "OUT"], ["ignore_value"]),
         (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "CKPT"], ["mini.ckpt"]),
         (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "CKPT/x"], ["mini.ckpt"]),
         (["convert", "nowhere.pth", "OUT"], ["nowhere.pth"]),
@@ -145,7 +147,7 @@ def test_a_network_that_has_diverged_is_not_measured(checkpoint, photos):
     network = clicklab.load(checkpoint)
     for parameter in network.parameters():
         parameter.data.fill_(float("nan"))
-    with pytest.raises(ValueError, match="its weights are broken"):
+    with pytest.raises(ValueError, match="no number; the network's weights are broken"):
         clicklab.evaluate(network, {"Folder": photos}, limit=1, max_clicks=2)
 
 

@@ -78,11 +78,41 @@ def test_another_model_or_seed_is_not_trained_into_a_run(tmp_path, capsys):
     assert steps(tmp_path / "checkpoints" / "last.ckpt") == 2
 
 
+def test_measuring_a_run_in_another_way_does_not_change_whose_it_is(tmp_path):
+    """The checkpoint tells which run it is, not the last configuration that was written beside it."""
+    assert smoke(tmp_path) == 0
+    recipe = files("_base/trainer", "simpleclick/config", "simpleclick/smoke")
+    options = ["--ckpt_path=last", f"--trainer.default_root_dir={tmp_path}", "--model.init_args.learning_rate=1"]
+    assert main(["validate", *recipe, *options]) == 0
+    assert smoke(tmp_path, "--model.init_args.learning_rate=1", "--trainer.max_epochs=2") == 2
+    assert smoke(tmp_path, "--trainer.max_epochs=2") == 0
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path, capsys):
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"PK half a file")
+    assert smoke(tmp_path) == 0
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:20_000])
     assert smoke(tmp_path) == 2
     assert "last.ckpt is damaged" in capsys.readouterr().err
+    assert smoke(tmp_path, f"--ckpt_path={last}") == 2
+    assert "last.ckpt is damaged" in capsys.readouterr().err
+
+
+def test_weights_that_are_no_numbers_are_not_kept(tmp_path, monkeypatch, capsys):
+    """Whoever finds the run diverged goes on from the epoch before."""
+    assert smoke(tmp_path) == 0
+
+    def diverge(self):
+        if self.current_epoch == 2:
+            for parameter in self.network.parameters():
+                parameter.data.fill_(float("nan"))
+
+    monkeypatch.setattr(pl.LightningModule, "on_train_epoch_start", diverge)
+    with pytest.warns(UserWarning, match="no numbers any more"):
+        assert smoke(tmp_path, "--trainer.max_epochs=4") == 2
+    assert "lower learning rate" in capsys.readouterr().err
+    kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 4 and all(value.isfinite().all() for value in kept["state_dict"].values())
 
 
 def test_nothing_is_measured_that_was_not_trained(tmp_path, capsys):
@@ -125,8 +155,13 @@ def test_options_of_another_variant_begin_anew():
 
 def test_the_command_line_has_the_last_word(tmp_path):
     words = ["fit", *files("disnet/config", "disnet/nomca"), "--model.init_args.network_options.num_queries=3"]
-    merged = with_all_network_options(words)
-    assert merged.index(words[-1]) == len(merged) - 1
+    for more in ([], files("_base/sweep")):  # which names no options
+        merged = with_all_network_options([*words, *more])
+        assert merged[: len(words) - 1] == words[:-1] and merged[len(words) :] == [words[-1], *more]
+    (tmp_path / "short.yaml").write_text("model: clicklab.methods.simpleclick.SimpleClick")
+    (tmp_path / "wrong.yaml").write_text("model: {init_args: {network_options: [a]}}")
+    odd = ["--config", str(tmp_path / "short.yaml"), "--config", str(tmp_path / "wrong.yaml")]
+    assert with_all_network_options(["fit", *odd]) == ["fit", *odd]  # the parser has its say
     one = ["fit", *files("disnet/config"), "--config", str(tmp_path / "missing.yaml")]
     assert with_all_network_options(one) == one
 

@@ -49,7 +49,9 @@ def open_dataset(name: str, root: str | Path | None = None, **options: Any) -> S
         ValueError: unknown name, or an option with an impossible value.
         FileNotFoundError: the folder or a part of it is missing; the message says where the set comes from.
     """
-    return dataset_class(name)(root, **options)  # ty: ignore[too-many-positional-arguments]
+    dataset = dataset_class(name)(root, **options)  # ty: ignore[too-many-positional-arguments]
+    dataset.given = {"root": None if root is None else str(root)} | options
+    return dataset
 
 
 def __getattr__(name: str) -> Any:

@@ -50,6 +50,8 @@ class Folder(SceneDataset):
         """
         if kind not in KINDS:
             raise ValueError(f"Folder: kind is {kind!r}; give one of {', '.join(KINDS)}")
+        if not isinstance(ignore_value, (int, type(None))):
+            raise ValueError(f"Folder: ignore_value is {ignore_value!r}; give the value of the pixels to be ignored")
         if ignore_value == 0:
             raise ValueError("Folder: ignore_value=0 would ignore the background; give the value of the border pixels")
         parts = () if split is None else (split,)

@@ -43,7 +43,8 @@ def evaluate(
 
     Raises:
         FileNotFoundError: a folder is missing; the message says where the set comes from.
-        ValueError: an unknown dataset name or an impossible option.
+        ValueError: an unknown dataset name, an impossible option, an answer that is no number, or `output` holds
+            results of other settings or of other data.
     """
     datasets = {
         name: EvaluationObjects(source if isinstance(source, SceneDataset) else open_dataset(name, source), limit=limit)

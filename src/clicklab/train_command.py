@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import json
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+import torch
 import yaml
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import OmegaConf
 
 from clicklab.methods.base import ClickModule
 
 TERMINATED = 143  # what a shell says of a command that SIGTERM ended
+SETTINGS = "clicklab_settings"  # in a checkpoint: what a run must keep to, as JSON
 # Of no account once a run has begun: where its network came from, and what trades time for memory.
 FREE = {"pretrained", "path", "checkpoint_blocks"}
+
+
+class SaveSettings(SaveConfigCallback):
+    """Lightning's config.yaml, and in every checkpoint what a run that goes on from it must keep to."""
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Adds the model and the seed."""
+        settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        checkpoint[SETTINGS] = json.dumps(_kept(settings))
 
 
 def train(arguments: list[str]) -> int:
     """Model and data by class_path, several --config merged from left to right.
 
     Returns:
-        0, or 143 where SIGTERM ended the run (it is kept).
+        0, or 143 where SIGTERM ended the run (it is kept; of several processes one may fail while it ends).
 
     Raises:
         ValueError, FileNotFoundError: what really happened, in one line.
@@ -60,6 +70,7 @@ def train(arguments: list[str]) -> int:
             LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
+            save_config_callback=SaveSettings,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             auto_configure_optimizers=False,
@@ -84,17 +95,16 @@ def with_all_network_options(arguments: list[str]) -> list[str]:
     files = {n + 1: arguments[n + 1] for n, word in enumerate(arguments[:-1]) if word in ("--config", "-c")}
     files |= {n: word.partition("=")[2] for n, word in enumerate(arguments) if word.startswith("--config=")}
     options: dict[str, Any] = {}
-    given = 0
+    given = end = 0
     for place in sorted(files):
         model = _section(files[place], "model")
         values = model.get("init_args") or {}
-        if "network_options" in values:
-            given += 1
-            new = values["network_options"] or {}
+        new = values.get("network_options", ()) or {}
+        if "network_options" in values and isinstance(new, dict):
+            given, end = given + 1, place + 1
             options = new if not new or {"variant", "class_path"} & {*values, *model} else options | new
     if given < 2:
         return arguments
-    end = max(files) + 1
     return [*arguments[:end], f"--model.init_args.network_options={json.dumps(options)}", *arguments[end:]]
 
 
@@ -104,50 +114,52 @@ def _section(file: str, name: str) -> Mapping[str, Any]:
         values = OmegaConf.to_container(OmegaConf.load(file))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    return (values.get(name) if isinstance(values, dict) else None) or {}
+    section = values.get(name) if isinstance(values, dict) else None
+    return section if isinstance(section, dict) else {"class_path": section} if section else {}
 
 
 def check_run_folder(subcommand: str, settings: Mapping[str, Any]) -> None:
-    """What `ckpt_path: last` would silently do otherwise.
+    """What going on from a checkpoint would silently do otherwise.
 
     Args:
         subcommand: fit, validate or test.
         settings: the whole configuration of it.
 
     Raises:
-        ValueError: the folder's last checkpoint is damaged, is missing where something is to be measured, or belongs
-            to a run with another model or seed.
+        ValueError: the checkpoint is damaged; or `last`, and missing where something is to be measured, or of a run
+            with another model or seed.
     """
-    if settings["ckpt_path"] != "last":
-        return
+    asked = settings["ckpt_path"]
     folder = Path(settings["trainer"]["default_root_dir"] or ".")
-    last = folder / "checkpoints" / "last.ckpt"
-    if not last.exists():
+    file = folder / "checkpoints" / "last.ckpt" if asked == "last" else Path(asked or "")
+    if not file.is_file():
         # a network that came from a checkpoint of its own (CFR-ICL) may be measured as it is
-        if subcommand != "fit" and "network" not in settings["model"]["init_args"]:
-            raise ValueError(f"there is no {last}: name the run by --trainer.default_root_dir or a file by --ckpt_path")
+        if asked == "last" and subcommand != "fit" and "network" not in settings["model"]["init_args"]:
+            raise ValueError(f"there is no {file}: name the run by --trainer.default_root_dir or a file by --ckpt_path")
         return
-    if not zipfile.is_zipfile(last):
-        raise ValueError(f"{last} is damaged: put another checkpoint in its place, or remove it to start anew")
-    if subcommand == "fit":
-        earlier = max([*folder.glob("config.yaml"), *folder.glob("logs/*/config.yaml")], key=_age, default=None)
-        changes = [] if earlier is None else list(_changes(yaml.safe_load(earlier.read_text()), settings))
-        if changes:
-            raise ValueError(
-                f"{folder} holds a run with other settings ({'; '.join(changes)}). Go on with the same ones, or begin "
-                "another run: elsewhere (--trainer.default_root_dir), or here from the start (--ckpt_path=null)"
-            )
+    try:
+        earlier = torch.load(file, map_location="cpu", mmap=True, weights_only=True).get(SETTINGS)
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise ValueError(
+            f"{file} is damaged ({type(error).__name__}): put another checkpoint in its place, or remove it"
+        ) from error
+    changes = (
+        list(_changes(json.loads(earlier), settings)) if earlier and asked == "last" and subcommand == "fit" else []
+    )
+    if changes:
+        raise ValueError(
+            f"{folder} holds a run with other settings ({'; '.join(changes)}). Go on with the same ones, or begin "
+            "another run: elsewhere (--trainer.default_root_dir), or here from the start (--ckpt_path=null)"
+        )
 
 
-def _age(file: Path) -> float:
-    return file.stat().st_mtime
+def _kept(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: settings.get(key) for key in ("model", "seed_everything")}
 
 
 def _changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """Settings of the model and the seed that differ. Data and trainer may change: more epochs, other devices."""
-    before, after = (
-        dict(_flat({key: values.get(key) for key in ("model", "seed_everything")})) for values in (earlier, now)
-    )
+    before, after = (dict(_flat(_kept(values))) for values in (earlier, now))
     for key in dict.fromkeys([*before, *after]):
         if before.get(key) != after.get(key) and key.rpartition(".")[2] not in FREE:
             yield f"{key} was {before.get(key)}, now {after.get(key)}"
@@ -177,7 +189,8 @@ def first_cause(error: BaseException, missing: Sequence[str] = ()) -> BaseExcept
         return FileNotFoundError(f"{cause}. {hint}")
     if isinstance(cause, FileNotFoundError):
         said = "; also: ".join(missing or [str(cause)])
-        hint = "Set DATA_ROOT to the folder of your datasets; VARIANT=tiny trains on generated shapes and needs none"
+        hint = "Set DATA_ROOT to the folder of your datasets (PHOTOS to that of your own photos)"
+        hint += "; VARIANT=tiny trains on generated shapes and needs none"
         return FileNotFoundError(f"{said}. {hint}")
     return cause if isinstance(cause, ValueError) else error
 

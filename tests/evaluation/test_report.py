@@ -124,6 +124,8 @@ def test_a_journal_of_other_settings_is_refused(tmp_path):
         evaluate_objects(Analytic(), {"A": Drawn(1)}, Protocol(max_clicks=5, zoom_in=PROTOCOL.zoom_in), output=tmp_path)
     with pytest.raises(ValueError, match="network"):
         evaluate_objects(Staged(), {"A": Drawn(1)}, PROTOCOL, output=tmp_path)
+    with pytest.raises(ValueError, match="compiled: False there, True now"):
+        evaluate_objects(Analytic(), {"A": Drawn(1)}, PROTOCOL, output=tmp_path, compiled=True)
     row = (tmp_path / JOURNAL).read_text().splitlines()[1]
     torn = [
         row.replace('"dataset"', '"data"'),

@@ -73,7 +73,8 @@ def evaluate_objects(
         `report.dataset_record`. Datasets of a network that answers several candidates come twice (`Protocol.choice`).
 
     Raises:
-        ValueError: an impossible setting, or `output` holds a journal of other settings or of other data.
+        ValueError: an impossible setting, an answer that is no number, or `output` holds a journal of other settings or
+            of other data.
     """
     protocol = protocol or Protocol()
     settings = protocol.to_dict(network)
@@ -83,7 +84,7 @@ def evaluate_objects(
     journal = None
     if output is not None:
         run["weights"] = fingerprint(network)
-        journal = Journal(Path(output) / JOURNAL, _journal_settings(settings, run["weights"]))
+        journal = Journal(Path(output) / JOURNAL, _journal_settings(settings, run))
     data = {name: {"objects": len(objects)} | _told(objects) for name, objects in datasets.items()}
     results: dict[str, Any] = {"protocol": settings, "run": run, "data": data, "datasets": {}}
     with _in_eval_mode(network), closing(journal) if journal else nullcontext():
@@ -122,8 +123,10 @@ def _compiled_copy(network: nn.Module) -> nn.Module:
 
 
 def _told(objects: Objects) -> dict[str, Any]:
-    """The reader of a dataset and its plain settings: folder, split, kind of masks."""
+    """The reader of a dataset and what it was given: folder, split, kind of masks."""
     reader = getattr(objects, "dataset", objects)
+    if given := getattr(reader, "given", None):  # opened by name
+        return {"reader": type(reader).__name__} | given
     plain = {key: value for key, value in getattr(reader, "__dict__", {}).items() if not key.startswith("_")}
     known = {key: value for key, value in plain.items() if isinstance(value, (str, int, float, Path, type(None)))}
     return {"reader": type(reader).__name__} | {
@@ -136,12 +139,13 @@ def view_scale_of(objects: object) -> float:
     return getattr(getattr(objects, "dataset", objects), "view_scale", 1.0)
 
 
-def _journal_settings(settings: dict[str, Any], weights: str) -> dict[str, Any]:
+def _journal_settings(settings: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
     """What the clicks and IoUs of an object depend on: versions, and how NoF is counted, do not matter."""
     kept = {
         key: value for key, value in settings.items() if key not in ("versions", "thresholds", "late_success_fails")
     }
-    return kept | {"weights": weights}
+    device = torch.device(run["device"]).type  # which card of a kind does not matter
+    return kept | {"weights": run["weights"], "compiled": run["compiled"], "device": device}
 
 
 class _Checked:

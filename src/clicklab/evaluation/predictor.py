@@ -81,8 +81,10 @@ class Predictor:
         lowered = self.protocol.precision == "16-mixed"
         suspects = sessions if lowered else [session for session in sessions if len(session.clicks) == 1]
         if suspects and not torch.stack([session.map.sum() for session in suspects]).isfinite().all():
-            cure = "with precision 16-mixed, where values end at 65504: evaluate with precision bf16-mixed or 32-true"
-            raise ValueError(f"the network's answer is no number {cure if lowered else ': its weights are broken'}")
+            reason = "the network's weights are broken: train with a lower learning rate, from an earlier checkpoint"
+            if lowered:
+                reason = "with precision 16-mixed values end at 65504: evaluate with precision bf16-mixed or 32-true"
+            raise ValueError(f"an answer is no number; {reason}")
 
     def answer_once(self, sessions: Sequence[Session]) -> None:
         """One pass for every session: its last turn is replaced; the network runs once per view size (CPU: in pieces).

@@ -1,0 +1,48 @@
+"""`last.ckpt`, from which a run goes on: after every epoch and on every interruption, whatever a metric says."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps one file, `last.ckpt`. Lightning's own `save_last` writes it beside a new best checkpoint only.
+
+    A network whose weights are no numbers any more is not kept: the file stays that of the epoch before.
+
+    Args:
+        dirpath: folder of the file.
+    """
+
+    def __init__(self, dirpath: str | Path) -> None:
+        super().__init__(
+            dirpath,
+            filename=self.CHECKPOINT_NAME_LAST,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+            save_on_exception=True,
+        )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves."""
+        if _sound(pl_module):
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Saves what was reached: Ctrl-C, SIGTERM, a full memory."""
+        if _sound(pl_module):
+            super().on_exception(trainer, pl_module, exception)
+
+
+def _sound(module: Any) -> bool:
+    sums = [parameter.detach().float().sum() for parameter in module.parameters()]
+    sound = bool(torch.stack(sums).isfinite().all()) if sums else True
+    if not sound:
+        warnings.warn("the weights are no numbers any more: last.ckpt stays as it was", stacklevel=3)
+    return sound
