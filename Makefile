@@ -73,5 +73,6 @@ overlay = $(firstword $(wildcard experiments/$(1)/$(2).yaml) experiments/_base/$
 # $(1) method, $(2) file: says what exists when something does not
 define known
 { test -f experiments/$(1)/$(2) || { echo "no experiments/$(1)/$(2). Methods: $(METHODS)."; \
-  test ! -d experiments/$(1) || echo "experiments/$(1) has: $$(cd experiments/$(1) && ls *.yaml | tr '\n' ' ')"; exit 2; }; }
+  test ! -d experiments/$(1) || echo "experiments/$(1) has: $$(cd experiments/$(1) && ls *.yaml | tr '\n' ' ')"; \
+  echo "for every method: $$(cd experiments/_base && ls *.yaml | tr '\n' ' ')"; exit 2; }; }
 endef

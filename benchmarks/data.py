@@ -25,7 +25,7 @@ import torch
 from data_modules import training_set
 from data_modules.augment import augmentation
 from data_modules.dataset_words import dataset_words
-from data_modules.datasets import open_dataset
+from data_modules.datasets import open_dataset, options_of
 from data_modules.datasets.shapes import Shapes
 from data_modules.export_shapes import export_scenes
 from data_modules.process_memory import keep_freed_memory
@@ -105,7 +105,8 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 def sources(given: list[str], folder: Path, scenes: int) -> Iterator[tuple[str, SceneDataset]]:
     """The datasets given as NAME=FOLDER, or drawn scenes written to `folder`."""
     for name, root, reading in map(dataset_words, given):
-        yield name, open_dataset(name, root, **{"split": "train"} | reading)
+        usual = {"split": "train"} if "split" in options_of(name) else {}
+        yield name, open_dataset(name, root, **usual | reading)
     if not given:
         export_scenes(Shapes(split="train", length=scenes, size=(480, 640)), folder, "coco_lvis")
         yield "Shapes as COCO_LVIS", open_dataset("COCO_LVIS", folder, split="train")

@@ -58,7 +58,8 @@ def _write_image(path: Path, image: np.ndarray) -> None:
     """Writes RGB or gray uint8; the suffix decides the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    done, content = cv2.imencode(path.suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []  # others warn of it
+    done, content = cv2.imencode(path.suffix, pixels, quality)
     if not done:
         raise ValueError(f"{path}: OpenCV cannot write this kind of image")
     path.write_bytes(content.tobytes())

@@ -61,7 +61,7 @@ def saved(method: str, folder: Path) -> str:
 
 def test_first_clicks_and_dialogues_on_a_dataset(tmp_path):
     """The two ways to the IoU of the first click, all candidates compared and the dialogue played, agree."""
-    names = sorted(free_ids())[:4]  # other names count as benchmark images
+    names = sorted(free_ids())[:4]
     scenes = [replace(Shapes(length=4, size=64)[n], name=name) for n, name in enumerate(names)]
     export_scenes(scenes, tmp_path / "BSDS500", "bsds", split="val")
     paths = [saved(method, tmp_path) for method in ("simpleclick", "disnet")]

@@ -45,7 +45,7 @@ def data_root(tmp_path_factory) -> Path:
     shapes = Shapes(length=4, size=64, split="train")
     for form, folder in {"coco_lvis": "COCO_LVIS", "sbd": "SBD", "grabcut": "GrabCut"}.items():
         export_scenes(shapes, root / folder, form)
-    free = iter(sorted(free_ids()))  # other names count as benchmark images and are left out
+    free = iter(sorted(free_ids()))
     for split in ("train", "val", "test"):
         scenes = [replace(shapes[index], name=next(free)) for index in range(len(shapes))]
         export_scenes(scenes, root / "BSDS500", "bsds", split=split)

@@ -122,6 +122,23 @@ def test_nothing_is_measured_that_was_not_trained(tmp_path, capsys):
     assert not (tmp_path / "noc").exists()
 
 
+def test_measuring_needs_neither_training_data_nor_the_run_s_variant_to_be_guessed(tmp_path, monkeypatch, capsys):
+    assert smoke(tmp_path) == 0
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nothing"))  # COCO_LVIS is not there
+    val = tmp_path / "val.yaml"
+    val.write_text(
+        "data: {init_args: {val: {Shapes: {class_path: data_modules.datasets.Shapes, init_args: {length: 2}}}}}"
+    )
+    recipe = [*files("_base/trainer", "simpleclick/config"), "--config", str(val)]
+    network = ["--model.init_args.variant=mini", "--model.init_args.pretrained=null", "--trainer.accelerator=cpu"]
+    small = ["--model.init_args.network_options={image_size: 64, patch_size: 8}", "--data.init_args.num_workers=0"]
+    place = [f"--trainer.default_root_dir={tmp_path}", "--data.init_args.limit=2"]
+    assert main(["validate", *recipe, *network, *small, *place]) == 0
+    capsys.readouterr()
+    assert main(["validate", *recipe, *network, *place, "--data.init_args.num_workers=0"]) == 2
+    assert "another network than these settings" in capsys.readouterr().err
+
+
 def test_a_terminated_run_says_so(tmp_path, monkeypatch):
     """Kubernetes and `make a && make b` go by the exit code."""
     monkeypatch.setattr(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,11 @@ def dataset_class(name: str) -> type[SceneDataset]:
     return getattr(import_module(f"{__name__}.{module}"), attribute)
 
 
+def options_of(name: str) -> list[str]:
+    """What the reader of a name takes beside the folder."""
+    return [option for option in inspect.signature(dataset_class(name)).parameters if option != "root"]
+
+
 def open_dataset(name: str, root: str | Path | None = None, **options: Any) -> SceneDataset:
     """Opens a dataset by name.
 
@@ -46,9 +52,12 @@ def open_dataset(name: str, root: str | Path | None = None, **options: Any) -> S
         options: further arguments of the class, such as `split`.
 
     Raises:
-        ValueError: unknown name, or an option with an impossible value.
+        ValueError: unknown name or option, or an option with an impossible value.
         FileNotFoundError: the folder or a part of it is missing; the message says where the set comes from.
     """
+    known = options_of(name)
+    if unknown := [option for option in options if option not in known]:
+        raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
     dataset = dataset_class(name)(root, **options)  # ty: ignore[too-many-positional-arguments]
     dataset.given = {"root": None if root is None else str(root)} | options
     return dataset

@@ -80,7 +80,8 @@ class BSDS500(SceneDataset):
     def _leave_out_benchmarks(self, include: bool) -> list[str]:
         """Drops images of Berkeley and GrabCut from the list and says so; returns their names."""
         free = free_ids()
-        benchmark = [path.stem for path in self.images if path.stem not in free]
+        # the set's own names are numbers: other images are no part of it
+        benchmark = [path.stem for path in self.images if path.stem.isdigit() and path.stem not in free]
         if not benchmark:
             return []
         if include:
@@ -95,7 +96,7 @@ class BSDS500(SceneDataset):
             "so that these stay clean tests; include_benchmark_images=True brings them back",
             stacklevel=3,
         )
-        self.images = [path for path in self.images if path.stem in free]
+        self.images = [path for path in self.images if path.stem not in benchmark]
         return benchmark
 
     def __len__(self) -> int:

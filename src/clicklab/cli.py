@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -171,9 +170,9 @@ def open_data(given: Sequence[str], initial_masks: str | None) -> dict[str, Any]
 
 def with_initial_masks(name: str, kind: str) -> dict[str, str]:
     """The reader's option for the masks that a dataset brings. Raises ValueError for one that brings none."""
-    from data_modules.datasets import dataset_class
+    from data_modules.datasets import options_of
 
-    if "initial" not in inspect.signature(dataset_class(name)).parameters:
+    if "initial" not in options_of(name):
         raise ValueError(
             f"--initial-masks: {name} brings no masks to start from; leave it out, or make some with --perturb-iou 0.8"
         )

@@ -50,6 +50,11 @@ def train(arguments: list[str]) -> int:
         """Lightning's command; it stops at the first missing dataset, and this one looks for the others."""
 
         def before_instantiate_classes(self) -> None:
+            if self.subcommand != "fit":  # who measures need not have what was trained on
+                config = getattr(self.config, str(self.subcommand))
+                for part in ("train", "val") if self.subcommand == "test" else ("train",):
+                    if part in config.data.init_args:
+                        config.data.init_args[part] = None
             settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
             check_run_folder(str(self.subcommand), settings)
 
@@ -83,6 +88,14 @@ def train(arguments: list[str]) -> int:
         raise ValueError(str(error)) from error
     except ValueError as error:
         raise first_cause(error, missing) from error
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        differs = " ".join(str(error).split()[:40])
+        raise ValueError(
+            f"the checkpoint holds another network than these settings ({differs} ...): give the --config files of its "
+            "run, or measure it by `clicklab evaluate`, which needs none"
+        ) from error
     return 0
 
 
@@ -186,11 +199,12 @@ def first_cause(error: BaseException, missing: Sequence[str] = ()) -> BaseExcept
         cause = cause.__cause__ or cause.__context__ or cause
     if isinstance(cause, FileNotFoundError) and str(cause).startswith("no checkpoint"):  # a network to start from
         hint = "Released files are listed in checkpoints/catalog.yaml; CHECKPOINTS is the folder that holds yours"
+        hint = "It is of another run, which comes first" if "last.ckpt" in str(cause) else hint
         return FileNotFoundError(f"{cause}. {hint}")
     if isinstance(cause, FileNotFoundError):
         said = "; also: ".join(missing or [str(cause)])
-        hint = "Set DATA_ROOT to the folder of your datasets (PHOTOS to that of your own photos)"
-        hint += "; VARIANT=tiny trains on generated shapes and needs none"
+        hint = "Set DATA_ROOT to the folder of your datasets; VARIANT=tiny trains on generated shapes and needs none"
+        hint = "Set PHOTOS to the folder that holds images/ and masks/" if "your own images" in said else hint
         return FileNotFoundError(f"{said}. {hint}")
     return cause if isinstance(cause, ValueError) else error
 

@@ -125,14 +125,14 @@ def write_csv(results: Mapping[str, Any], path: Path) -> None:
 
 def curve_figure(results: Mapping[str, Any]) -> Figure:
     """Mean IoU after each click, one line per dataset."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for dataset, record in results["datasets"].items():
         axes.plot(range(1, len(record["miou"]) + 1), record["miou"], marker=".", label=dataset)
-    axes.set(xlabel="clicks", ylabel="mean IoU", title=f"preset {results['protocol']['preset']}")
+    axes.set(ylim=(0, 1), xlabel="clicks", ylabel="mean IoU", title=f"preset {results['protocol']['preset']}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there are no half clicks
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))  # beside the curves, not on them
     return figure
 
 
