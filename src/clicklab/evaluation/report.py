@@ -129,7 +129,9 @@ def curve_figure(results: Mapping[str, Any]) -> Figure:
     axes = figure.subplots()
     for dataset, record in results["datasets"].items():
         axes.plot(range(1, len(record["miou"]) + 1), record["miou"], marker=".", label=dataset)
-    axes.set(ylim=(0, 1), xlabel="clicks", ylabel="mean IoU", title=f"preset {results['protocol']['preset']}")
+    curves = [iou for record in results["datasets"].values() for iou in record["miou"] if not math.isnan(iou)]
+    axes.set_ylim(math.floor(10 * min(curves, default=0.0)) / 10, 1)  # whole tenths: small differences look small
+    axes.set(xlabel="clicks", ylabel="mean IoU", title=f"preset {results['protocol']['preset']}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there are no half clicks
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))  # beside the curves, not on them
