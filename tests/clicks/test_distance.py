@@ -13,7 +13,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from clicklab.clicks import distance
-from clicklab.clicks.distance import _with_torch, distance_to_background
+from clicklab.clicks.distance import _with_torch, deeper_of_two, distance_to_background
 
 WAYS = pytest.mark.parametrize("way", [distance_to_background, _with_torch], ids=["library", "torch"])
 
@@ -128,3 +128,25 @@ def test_without_triton_it_goes_on_with_a_warning(monkeypatch):
     with pytest.warns(UserWarning, match="without Triton"):
         assert distance._triton_kernels() is None
     distance._triton_kernels.cache_clear()
+
+
+class Elsewhere(torch.Tensor):
+    """Numbers on the CPU that say they are not: what runs on GPUs, without one."""
+
+    device = torch.device("cuda")
+
+
+def test_deeper_of_two_is_the_same_away_from_the_cpu(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.rand(2, 16, 9, 11, generator=generator) < 0.8
+    second[:4] = first[:4].flip(2)  # exact ties
+    allowed = torch.rand(16, 9, 11, generator=generator) < 0.7
+    allowed[:4] &= allowed[:4].flip(2)
+    monkeypatch.setattr(distance, "distance_to_background", lambda mask: _with_torch(mask.as_subclass(torch.Tensor)))
+    for places in (None, allowed):
+        expected = deeper_of_two(first, second, places)
+        found = deeper_of_two(first.as_subclass(Elsewhere), second.as_subclass(Elsewhere), places)
+        assert not expected[2][:4].any() and expected[2].any()
+        assert all(
+            torch.equal(one.as_subclass(torch.Tensor), other) for one, other in zip(found, expected, strict=True)
+        )

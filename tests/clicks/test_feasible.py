@@ -5,7 +5,8 @@ import pytest
 import torch
 from layered_scenes import mask_of, random_batch, with_clicks
 
-from clicklab.clicks.feasible import feasible_sets
+from clicklab.clicks.feasible import consistent, feasible_sets
+from clicklab.clicks.object_sets import PaddedObjects
 from clicklab.records import Batch, Clicks
 
 
@@ -67,3 +68,19 @@ def test_a_batch_without_layers_is_refused():
     batch = random_batch(0)
     with pytest.raises(ValueError, match="with_layers"):
         feasible_sets(batch.replace(layers=None, objects=None))
+
+
+def test_a_click_beyond_the_border_is_on_no_object_at_the_border():
+    one = torch.ones(1, 1, dtype=torch.int64)
+    objects = PaddedObjects(one, 0 * one, 0 * one, one.bool())
+    layers = torch.ones(1, 1, 8, 9, dtype=torch.int32)
+    for y, x, inside in (
+        (0.0, 8.9, True),
+        (-0.5, 4.0, False),
+        (4.0, -0.1, False),
+        (8.0, 4.0, False),
+        (4.0, 9.0, False),
+    ):
+        for label in (1, 0):
+            fits = consistent(layers, objects, Clicks.from_list([[(y, x, label)]]))
+            assert bool(fits) == (inside == bool(label))

@@ -97,3 +97,24 @@ def test_a_crop_away_from_the_target_falls_back_to_it():
     seen[5:35, 5:35] = True
     target = Box(70, 80, 89, 119)
     assert focus_crop(seen, before, (2, 2), target, 1.4, False) == target
+
+
+def test_a_change_below_a_third_of_the_object_is_seen_by_a_square():
+    seen = torch.zeros(90, 120, dtype=torch.bool)
+    seen[20:50, 30:70] = True  # from first to last 29 rows and 39 columns
+    boxes = []
+    for rows in (10, 11):  # 9 and 10 from first to last, a third is 9.7
+        before = seen.clone()
+        before[20 : 20 + rows] = False
+        boxes.append(focus_crop(seen, before, (24, 50), Box.full((90, 120)), 1.4, False))
+    # half a side of 0.2 * 39 = 7.8; 1.4 * (2 * 7.8 + 1) / 2 = 11.6 on either side of the click
+    assert boxes[0] == Box(12, 38, 34, 60)
+    assert boxes[1] == Box(17, 21, 31, 76)  # 25 -+ 7.7 rows, 49.5 -+ 28 columns
+
+
+def test_ten_pixels_have_an_extent_of_their_own_and_nine_have_none():
+    nothing = torch.zeros(90, 120, dtype=torch.bool)
+    for count, wanted in ((9, Box.full((90, 120))), (10, Box(49, 17, 49, 30))):
+        seen = nothing.clone()
+        seen[50, 20 : 20 + count] = True
+        assert focus_crop(seen, nothing, (50, 22), Box.full((90, 120)), 1.4, False) == wanted

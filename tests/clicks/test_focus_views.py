@@ -9,7 +9,15 @@ import numpy as np
 import torch
 from blobs import blobs
 
-from clicklab.clicks.focus_views import clicks_in_boxes, cut_out, draw_boxes, edge_target, focus_views, without_specks
+from clicklab.clicks.focus_views import (
+    _edge_box,
+    clicks_in_boxes,
+    cut_out,
+    draw_boxes,
+    edge_target,
+    focus_views,
+    without_specks,
+)
 from clicklab.records import Batch, Clicks
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "focalclick.json").read_text())
@@ -114,3 +122,52 @@ def test_a_whole_box_changes_nothing():
     torch.testing.assert_close(cut_out(maps, whole), maps, atol=1e-5, rtol=0)
     clicks = Clicks.from_list([[(3, 4, 1)], [(5, 6, 0)]])
     assert torch.equal(clicks_in_boxes(clicks, whole, (20, 30)).yx, clicks.yx)
+
+
+def test_boxes_round_objects_have_all_sizes_and_places_of_their_law():
+    rng = np.random.default_rng(0)
+    small = np.zeros((256, 256), bool)
+    small[100:120, 100:150] = True
+    boxes = np.stack([draw_boxes(as_target(small), rng)[0].numpy() for _ in range(600)])
+    sides = boxes[:, 2] - boxes[:, 0]
+    assert set(sides.tolist()) == {55, 60, 65, 70, 75, 80}  # 1.1 to 1.6 times 50
+    middles = (boxes[:, 0] + boxes[:, 2]) / 2 - 124.5
+    for side in (55, 80):  # moved by up to 0.3 of the side, either way
+        shifts = middles[sides == side]
+        assert int(0.3 * side) - 2 <= shifts.max() <= 0.3 * side + 1
+        assert -0.3 * side - 1 <= shifts.min() <= 2 - int(0.3 * side)
+
+
+def test_parts_that_touch_at_a_corner_are_one_object():
+    rng = np.random.default_rng(0)
+    mask = np.zeros((256, 256), bool)
+    mask[80:100, 80:100] = mask[100:120, 100:120] = True
+    for _ in range(20):
+        x0, y0, x1, y1 = draw_boxes(as_target(mask), rng)[0].tolist()
+        assert 43 <= x1 - x0 <= 65 and 43 <= y1 - y0 <= 65  # 1.1 to 1.6 times 40
+
+
+def test_boxes_at_edges_have_all_sizes_of_their_law():
+    rng = np.random.default_rng(0)
+    mask = np.zeros((256, 192), bool)
+    mask[40:210, 30:160] = True
+    boxes = np.array([_edge_box(mask, rng) for _ in range(1200)])
+    for side, lengths in ((192, boxes[:, 2] - boxes[:, 0]), (256, boxes[:, 3] - boxes[:, 1])):
+        assert set(lengths.tolist()) == {int(side / (tenths / 10)) for tenths in range(15, 40)}
+
+
+def test_a_pixel_with_a_trace_of_ignored_ones_is_ignored():
+    target = as_target(blobs(1, (64, 64)))
+    target[torch.from_numpy(blobs(2, (64, 64), level=0.6))[None, None]] = -1
+    batch = Batch(torch.zeros(1, 3, 64, 64), target, Clicks.empty(1), torch.zeros(1, 1, 64, 64))
+    views = focus_views(batch, torch.tensor([[8.0, 4.0, 40.0, 20.0]]))
+    share = cv2.resize((target[0, 0, 4:20, 8:40] == -1).numpy().astype(np.float32), (64, 64))
+    inner = np.s_[4:-4, 4:-4]  # rounding lets a trace of what lies beyond the box into its rim
+    assert ((share > 0) & (share < 0.5)).any()
+    np.testing.assert_array_equal((views.target[0, 0] == -1)[inner], (share > 0)[inner])
+
+
+def test_ignored_pixels_stay_where_there_is_hardly_any_background():
+    target = torch.ones(1, 1, 256, 256)
+    target[..., :3, :30], target[..., 100:102, 100:130] = -1, 0
+    assert torch.equal(without_specks(target), target)

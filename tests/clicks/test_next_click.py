@@ -14,6 +14,7 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 
+from clicklab.clicks import next_click
 from clicklab.clicks.next_click import ClickLaw, robot_click, training_click
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "clicks_robot.npz"
@@ -248,3 +249,20 @@ def test_robot_clicks_alike_on_the_gpu():
         target, shown = (torch.from_numpy(part).cuda() for part in draw_case(seed))
         yx, label = robot_click(shown[:1], target[None], torch.zeros_like(shown[:1]))
         assert [*yx[0].int().tolist(), int(label)] == golden[seed, 0].tolist()
+
+
+class Elsewhere(torch.Tensor):
+    """Numbers on the CPU that say they are not: what runs on GPUs, without one."""
+
+    device = torch.device("cuda")
+
+
+def test_pixels_are_drawn_alike_away_from_the_cpu():
+    generator = torch.Generator().manual_seed(0)
+    allowed = torch.rand(200, 30, generator=generator) < 0.2
+    allowed[:, 7] = True
+    chance = torch.rand(200, generator=generator, dtype=torch.float64)
+    chance[:2] = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
+    found = next_click._drawn(allowed.as_subclass(Elsewhere), chance).as_subclass(torch.Tensor)
+    assert torch.equal(found, next_click._drawn(allowed, chance))
+    assert allowed.gather(1, found[:, None]).all()

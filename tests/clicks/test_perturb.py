@@ -106,3 +106,14 @@ def test_outlines_keep_holes_and_come_closer_to_the_mask():
     ious = [(mask & ring).sum() / (mask | ring).sum() for mask in drawn]
     assert ious[-1] > 0.9 and ious[-1] > ious[0]
     assert drawn[-1][48, 48] == 0 and drawn[-1][30, 48] == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_small_objects_tell_the_iou_of_their_mask(seed):
+    rng = np.random.default_rng(seed)
+    target = np.zeros((16, 16), np.int8)
+    target[5 : 5 + rng.integers(1, 4), 6 : 6 + rng.integers(1, 4)] = 1
+    for wanted in (0.4, 0.55, 0.7, 0.9):
+        result = perturb(target, wanted, rng, 0.01)
+        truth = target == 1
+        assert result.iou == pytest.approx((result.mask & truth).sum() / (result.mask | truth).sum())

@@ -8,9 +8,9 @@ import pytest
 import torch
 from layered_scenes import mask_of, random_batch
 
-from clicklab.clicks.object_sets import padded_objects, rendered
+from clicklab.clicks.object_sets import MaskSets, padded_objects, rendered
 from clicklab.clicks.relations import LEAST_REGION, draw_centres, hierarchy_sets, proximity_sets
-from clicklab.records import Batch
+from clicklab.records import Batch, Clicks, ObjectTable
 
 SEEDS = range(40)
 
@@ -189,3 +189,24 @@ def test_first_clicks_of_proximity_keep_away_from_the_outline(seed):
         mask = mask_of(batch, b, centre) if centre else np.zeros(region.shape[1:], bool)
         inner = cv2.erode(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0  # cv2: the border is no outline
         assert np.array_equal(region[b], inner if inner.sum() >= LEAST_REGION else mask)
+
+
+def test_short_lists_are_drawn_from_like_long_ones():
+    masks = torch.zeros(3, 4, 2, 2, dtype=torch.bool)
+    valid = torch.tensor([[True] * 4, [True, False, False, False], [False] * 4])
+    masks[valid] = True
+    sets, generator = MaskSets(masks, valid), torch.Generator().manual_seed(0)
+    for _ in range(50):
+        assert sets.draw(generator).flatten(1).all(1).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(("left", "region"), [(9, 40), (10, 10)])
+def test_ten_pixels_are_room_enough_for_a_first_click(left, region):
+    layers = torch.zeros(1, 2, 10, 10, dtype=torch.int32)
+    layers[0, 0, :4] = 1
+    layers[0, 1].view(-1)[: 40 - left] = 2  # a part that leaves so many pixels of object 1
+    ids, layer, parent = torch.tensor([1, 2]), torch.tensor([0, 1]), torch.tensor([0, 1])
+    table = ObjectTable(ids, layer, parent, parent > 9, torch.tensor([40, 40 - left]), ids == 1)
+    target = (layers[:, :1] == 1).float()
+    batch = Batch(torch.zeros(1, 3, 10, 10), target, Clicks.empty(1), 0 * target, layers, (table,))
+    assert int(hierarchy_sets(batch, torch.tensor([1])).region.sum()) == region

@@ -182,3 +182,14 @@ def test_real_masks_survive_better_than_in_an_ordinary_resize(shared_data):
             answers.append(iou(back[0, 0] > 0, mask))
     assert np.mean(plain) == pytest.approx(0.9694, abs=0.001)
     assert np.mean(zoomed) == pytest.approx(0.9736, abs=0.001)
+
+
+def test_lengths_go_with_the_shorter_side_of_the_view():
+    """6 pixels of dilation and discs of radius 5 in a view of 256 are 1.5, rounded to 2, and 1.25 in one of 64."""
+    mask = torch.zeros(1, 1, 64, 128)
+    mask[0, 0, 30, 60] = 1
+    rows, columns = TargetZoom((64, 128), guided_by="mask").guidance(mask)[0, 0].nonzero().unbind(1)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (28, 32, 58, 62)
+    clicks = Clicks.from_list([[(30, 60, 1)]])
+    disc = TargetZoom((64, 128), guided_by="clicks", dilation=0).guidance(0 * mask, clicks)[0, 0]
+    assert sorted(map(tuple, disc.nonzero().tolist())) == [(29, 60), (30, 59), (30, 60), (30, 61), (31, 60)]

@@ -232,3 +232,36 @@ def test_unknown_names_and_sizes():
         augmentation("sdb", CROP)
     with pytest.raises(ValueError, match="crop size"):
         augmentation("sbd", (0, 448))
+
+
+LAWS = {
+    "coco_lvis": (0.75, 1.40, 0, 0.5, True),
+    "coco_lvis_mild": (0.75, 1.25, 0, 0.5, True),
+    "coco_lvis_plain": (0.75, 1.40, 0, 0.5, False),
+    "coco_lvis_flips": (0.75, 1.40, 0.5, 0.5, True),
+    "coco_lvis_rare_flips": (0.75, 1.40, 0.3, 0.3, True),
+    "coco_lvis_val": (1.0, 1.0, 0, 0, False),
+    "sbd": (0.75, 1.25, None, None, True),  # its flips and turns have a test of their own
+    "sbd_flips": (0.75, 1.25, 0.5, 0.5, True),
+    "sbd_val": (0.75, 1.25, 0, 0, False),
+}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_every_pipeline_has_its_scales_flips_and_colours(name):
+    low, high, upside_down, mirrored, coloured = LAWS[name]
+    y, x = np.mgrid[:260, :260]
+    layers, grey = np.stack([y + 1, x + 1], axis=2).astype(np.int32), np.full((260, 260, 3), 100, np.uint8)
+    transform, count = augmentation(name, (120, 120)), 400
+    factors, flips, changed = [], [], 0
+    for seed in range(count):
+        image, ids = transform(grey, layers, np.random.default_rng(seed))
+        middle = ids[20:100, 20:100].astype(int)
+        down, right = middle[-1, 40] - middle[0, 40], middle[40, -1] - middle[40, 0]  # rows and columns passed
+        factors.append(79 / max(np.abs(down).max(), np.abs(right).max()))
+        flips.append((down[0] < 0, right[1] < 0))
+        changed += not (image[60, 60] == 100).all()
+    assert low * 0.98 < min(factors) < low * 1.03 and high * 0.97 < max(factors) < high * 1.03
+    for seen, wanted in zip(np.mean(flips, axis=0), (upside_down, mirrored), strict=True):
+        assert wanted is None or abs(seen - wanted) <= 5 * np.sqrt(wanted * (1 - wanted) / count)
+    assert changed / count > 0.85 if coloured else changed == 0

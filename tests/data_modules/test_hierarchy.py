@@ -136,3 +136,11 @@ def test_layers_hold_every_mask_and_stay_few():
     apart = [np.eye(5, dtype=bool)[:, [k] * 5] for k in range(5)]
     assert pack_layers([region_of(mask) for mask in apart], (5, 5))[0].shape == (5, 5, 1)
     assert pack_layers([], (5, 5))[0].shape == (5, 5, 1)
+
+
+@pytest.mark.parametrize(("columns", "parent"), [(7, 0), (6, None)])
+def test_seven_tenths_of_the_box_are_enough(columns, parent):
+    whole, part = np.zeros((2, 8, 12), bool)
+    whole[:5, :columns] = True
+    part[1:3, :6] = part[1, 9] = True  # a box of 2 x 10, 12 of its 13 pixels inside the other one
+    assert region_tree([region_of(whole), region_of(part)]) == [None, parent]

@@ -94,3 +94,39 @@ def test_off_by_default_and_then_roots_only():
     targets = [choose_target(layers, objects, TargetLaw(), rng) for _ in range(20)]
     assert {target.ids for target in targets} == {(WHOLE,)}
     assert all(target.whole and not target.excluded for target in targets)
+
+
+def test_children_are_left_out_by_the_official_law():
+    """A root of 1000 pixels with four children of 50, 99, 100 and 150 pixels."""
+    parts = np.zeros(1000, np.int32)
+    parts[:50], parts[50:149], parts[149:249], parts[249:399] = 2, 3, 4, 5
+    layers = np.stack([np.ones((20, 50), np.int32), parts.reshape(20, 50)], axis=2)
+    objects = {1: SceneObject(0)} | {key: SceneObject(1, 1) for key in (2, 3, 4, 5)}
+    rng, stopped, left_out = np.random.default_rng(0), 0, []
+    for _ in range(3000):
+        nested = nested_target(1, layers, objects, rng)
+        if nested.id != 1:
+            continue
+        stopped += 1
+        left_out.append(len(nested.excluded))
+        shown = set(np.unique(layers[..., 1][nested.clickable]).tolist())
+        assert not shown & {2, 3}  # below a tenth of the root
+        whole = {key for key in (4, 5) if (nested.mask & (layers[..., 1] == key)).any()}
+        assert shown - {0} == whole
+    assert abs(stopped / 3000 - 0.5) < 5 * np.sqrt(0.25 / 3000)
+    shares = np.bincount(left_out, minlength=4) / stopped
+    assert len(shares) == 4 and np.abs(shares - 0.25).max() < 5 * np.sqrt(0.1875 / stopped)
+
+
+def test_places_to_keep_clear_of_are_background():
+    """Not ignored pixels, and not those of another object of the union."""
+    layers, objects = tree()
+    layers = np.concatenate([layers, np.zeros((50, 50, 1), np.int32)], axis=2)
+    layers[15:25, 8:12, 3], layers[33:40, 10:40, 3] = -1, 9  # 9 overlaps the parts of the first object
+    objects |= {9: SceneObject(3)}
+    rng, places = np.random.default_rng(0), 0
+    for _ in range(200):
+        target = choose_target(layers, objects, TargetLaw(use_hierarchy=True, merge_prob=0.5), rng)
+        places += len(target.excluded)
+        assert not any((place & (target.mask != 0)).any() for place in target.excluded)
+    assert places > 50

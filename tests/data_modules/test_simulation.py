@@ -101,3 +101,11 @@ def test_the_first_click_has_a_depth_of_its_own():
     assert depth.min() == 10 and depth.max() >= 15  # 16 / 1.7 = 9.4
     later = user.respond(first, torch.zeros_like(target), torch.Generator().manual_seed(0))
     assert (16 - (later.clicks.yx[:, 1] - 20).abs().amax(dim=1)).max() == 3
+
+
+def test_the_user_sees_object_above_49_percent_by_default():
+    target = torch.ones(1, 1, 9, 9)
+    batch = Batch(torch.zeros(1, 3, 9, 9), target, Clicks.empty(1), 0 * target)
+    labels = [SimulatedUser().respond(batch, target * shown).clicks.label.item() for shown in (0.485, 0.495)]
+    assert labels == [1, -1]
+    assert SimulatedUser().max_rounds == 3

@@ -77,3 +77,36 @@ def test_shares_of_flips():
 def test_impossible_ranges_are_refused():
     with pytest.raises(ValueError, match="low <= mean <= high"):
         StretchedCrop(SIZE, mean=0.2)
+
+
+@pytest.mark.parametrize(("name", "low"), [("stretched", 0.3), ("stretched_wide", 0.5)])
+@pytest.mark.parametrize("colour", ["", "_colour"])
+def test_windows_and_flips_of_every_stretched_pipeline(name, low, colour):
+    y, x = np.mgrid[:200, :200]
+    layers, grey = np.stack([y + 1, x + 1], axis=2).astype(np.int32), np.full((200, 200, 3), 100, np.uint8)
+    transform, count = augmentation(name + colour, (64, 64)), 600
+    sides, flips, changed = [], [], 0
+    for seed in range(count):
+        image, ids = transform(grey, layers, np.random.default_rng(seed))
+        rows, columns = (np.unique(ids[..., axis][ids[..., axis] > 0]) for axis in (0, 1))
+        sides.append(((rows[-1] - rows[0]) / 200, (columns[-1] - columns[0]) / 200))
+        inside = np.argwhere(ids[..., 0] > 0)
+        (top, left), (bottom, right) = inside.min(axis=0), inside.max(axis=0)
+        flips.append((ids[top, left, 0] > ids[bottom, left, 0], ids[top, left, 1] > ids[top, right, 1]))
+        pixels = image[ids[..., 0] > 0]
+        changed += not (np.abs(pixels.astype(int) - 100).max(axis=1) == 0).any()
+    assert low - 0.02 < np.min(sides) < low + 0.06
+    assert np.abs(np.mean(flips, axis=0) - 0.3).max() < 5 * np.sqrt(0.21 / count)
+    assert changed / count > 0.85 if colour else changed == 0
+
+
+def test_windows_reach_both_borders_of_the_image():
+    crop, starts = StretchedCrop((64, 64), mean=0.8, low=0.3), {}
+    for seed in range(3000):
+        crop.set_random_seed(seed)
+        top, left, height, width = crop.get_params_dependent_on_data({"shape": (12, 12, 3)}, {})["window"]
+        for start, side in ((top, height), (left, width)):
+            starts.setdefault(side, set()).add(start)
+    for side, seen in starts.items():
+        gap = 12 - side
+        assert seen == set(range(min(gap, 0), max(gap, 0) + 1))

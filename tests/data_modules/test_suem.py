@@ -222,3 +222,11 @@ def test_impossible_settings():
             0,
             mix=SUEM(),
         )
+
+
+def test_settings_of_the_released_code():
+    suem = SUEM()
+    assert (suem.simple_prob, suem.extra_prob, suem.mixing_prob) == (0.5, 0.5, 0.5)
+    assert suem.simple_share == suem.mixing_share == (0.5, 1.0)
+    assert (suem.min_visible, suem.tries) == (20, 5)
+    assert np.allclose(suem._kinds, 1 / 3)

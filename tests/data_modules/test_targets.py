@@ -13,7 +13,9 @@ from tiny_scenes import BOX, DISK, PART, STUFF, UNLISTED, draw_scene
 from data_modules.sample import SceneObject
 from data_modules.targets import (
     PointLaw,
+    Target,
     TargetLaw,
+    _central,
     _positive_points,
     choose_target,
     remove_objects,
@@ -307,3 +309,39 @@ def test_crops_whose_target_covers_too_much_or_nothing_are_not_used():
     assert not law.accepts(mask) and TargetLaw().accepts(mask)
     with pytest.raises(ValueError, match="max_share"):
         TargetLaw(max_share=0.0)
+
+
+def with_excluded_place():
+    """A target, a place to keep clear of, and other background that does not hold it."""
+    mask = np.zeros((60, 60), np.int8)
+    mask[10:30, 10:30] = 1
+    place = np.zeros((60, 60), bool)
+    place[40:50, 40:50] = True
+    background = (mask == 0) & ~place
+    return Target(mask, (1,), (mask == 1,), background, background, (place,)), place
+
+
+def test_excluded_places_and_the_usual_ones_share_the_rest():
+    target, place = with_excluded_place()
+    law = PointLaw(max_points=6, gamma=1.0, background=1, other=0, border=0)
+    rng, inside, further = np.random.default_rng(0), 0, 0
+    for _ in range(1500):
+        hit = [bool(place[y, x]) for y, x, positive in sample_points(target, law, rng) if not positive]
+        assert any(hit)
+        inside, further = inside + sum(hit) - 1, further + len(hit) - 1
+    assert abs(inside / further - 0.5) < 5 * np.sqrt(0.25 / further)
+
+
+def test_clicks_on_excluded_places_are_among_the_most():
+    target, _ = with_excluded_place()
+    law = PointLaw(max_points=4, gamma=1000.0, background=1, other=0, border=0)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        assert sum(not positive for *_, positive in sample_points(target, law, rng)) == 4
+
+
+def test_central_pixels_are_strictly_deeper():
+    part = np.zeros((40, 40), bool)
+    part[4:35, 4:35] = True  # 31 x 31: greatest depth 16, half of it is 8
+    y, x = np.divmod(_central(part, 2.0), 40)
+    assert (y.min(), y.max(), x.min(), x.max()) == (12, 26, 12, 26) and len(y) == 15**2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 
+import albumentations as A
 import numpy as np
 import pytest
 import torch
@@ -295,3 +296,12 @@ def test_max_share_draws_other_scenes_until_the_target_fits():
     shares = [[(data[0, index].target == 1).mean() for index in range(40)] for data in (free, held)]
     assert max(shares[0]) > 0.1
     assert min(shares[1]) > 0 and max(shares[1]) < 0.1
+
+
+@pytest.mark.parametrize(("least", "drawn"), [(560, True), (561, False)])
+def test_an_object_of_just_the_least_area_may_be_a_target(least, drawn):
+    whole = Augmentation([A.NoOp()])
+    law = TargetLaw(merge_prob=0.0, min_object_area=least)  # the box has 28 x 20 pixels, the disk more
+    data = TrainingSamples([TrainingSource(TinyScenes(1))], whole, law, PointLaw(), 0, epoch_length=60)
+    boxes = sum(bool((data[0, index].target[12:40, 50:70] == 1).all()) for index in range(60))
+    assert (boxes > 10) == drawn and boxes < 60

@@ -4,13 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from toys import Analytic, Staged, drawn_object
 
+from clicklab.clicks.geometry import filled_lines
 from clicklab.evaluation.play import evaluate_objects, play
 from clicklab.evaluation.predictor import Predictor
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.report import table
+from clicklab.evaluation.session import Session
 from clicklab.evaluation.transforms import ZoomIn
+from clicklab.records import EvaluationObject, Prediction
 
 SMALL = ZoomIn(target_size=(96, 96), skip_clicks=-1)
 
@@ -50,3 +54,46 @@ def test_both_ways_stand_in_one_record():
     assert list(evaluate_objects(Analytic(), {"Drawn": objects}, oracle)["datasets"]) == ["Drawn"]
     with pytest.raises(ValueError, match="choice is 'random', wanted: both, automatic or oracle"):
         Protocol(choice="random")
+
+
+class Pair(torch.nn.Module):
+    """Two candidates: nothing, and a row of ten pixels; the score prefers one of them."""
+
+    zoom_in = None
+    flip = False
+    candidates = 2
+
+    def __init__(self, preferred):
+        super().__init__()
+        self.score = torch.eye(2)[preferred]
+
+    def forward(self, image, clicks, prev_mask):
+        logits = torch.full_like(prev_mask, -9.0).repeat(1, 2, 1, 1)
+        logits[:, 1, 4, 5:15] = 9.0
+        return Prediction(logits, self.score.expand(len(image), -1))
+
+
+@pytest.mark.parametrize(("preferred", "selections"), [(0, 3), (1, 0)])
+def test_selections_are_picks_other_than_the_networks_own(preferred, selections):
+    target = np.zeros((20, 30), np.int8)
+    target[4, 5:15], target[4, 18] = 1, 1
+    item = EvaluationObject(np.zeros((20, 30, 3), np.uint8), target, "row", 1, 0)
+    (result,) = play(Predictor(Pair(preferred), Protocol(max_clicks=3, choice="oracle")), [item])
+    assert (result.selections, result.ious) == (selections, [np.float32(10 / 11)] * 3)
+
+
+def test_scores_are_means_over_view_and_mirror():
+    score = torch.tensor([[[0.2, 0.9], [0.6, 0.1]]])
+    logits = torch.rand(1, 2, 2, 3, 4)
+    _, merged = Predictor(Analytic()).merge(logits, score, {})
+    torch.testing.assert_close(merged, torch.tensor([[0.4, 0.5]]))
+
+
+def test_the_zoom_looks_at_the_candidate_that_is_the_mask():
+    session = Session(Predictor(Staged(3), Protocol(zoom_in=SMALL)))
+    session.set_image(drawn_object(0, (60, 80)).image)
+    session.add_click(30, 40)
+    for index in range(3):
+        session.choose(index)
+        (lines,) = session.predictor.found_lines([session])
+        assert torch.equal(torch.from_numpy(lines), filled_lines(torch.from_numpy(session.candidates[index]) > 0.5))

@@ -189,3 +189,15 @@ def test_the_network_says_threshold_and_flip():
     assert Protocol().to_dict(TwoPass())["mask_threshold"] == 0.5
     with pytest.raises(ValueError, match="flip"):
         predictor_for(TwoPass(), Protocol(flip=True))
+
+
+def test_both_passes_are_shown_the_first_clicks_only(monkeypatch):
+    network, seen = TwoPass(), []
+    for name in ("step", "refine"):
+        passed = getattr(network, name)
+        monkeypatch.setattr(network, name, lambda *a, passed=passed: (seen.append(a[1].slots), passed(*a))[1])
+    session = Session(predictor_for(network, Protocol(zoom_size=(64, 64), net_clicks_limit=2)))
+    session.set_image(np.zeros((80, 90, 3), np.uint8))
+    for y in (10, 20, 30, 40):
+        session.add_click(y, 20)
+    assert seen == [1, 1, 2, 2, 2, 2, 2, 2]

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from toys import Analytic, Staged, drawn_object
 
+from clicklab.evaluation import lockstep
 from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
 from clicklab.evaluation.play import play
 from clicklab.evaluation.predictor import Predictor
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.session import Session
 from clicklab.evaluation.transforms import ZoomIn
-from clicklab.records import SkippedObject
+from clicklab.records import EvaluationObject, Prediction, SkippedObject
 
 SMALL = ZoomIn((48, 48))
 SIZES = [(60, 80), (80, 60), (120, 90), (61, 83), (64, 64), (200, 220)]
@@ -163,3 +167,50 @@ def test_a_network_that_outgrows_float16_is_an_error():
         else:
             with pytest.raises(ValueError, match="no number; with precision 16-mixed"):
                 list(play(predictor, objects(2)))
+
+
+def test_every_round_is_shared_out_over_its_objects(monkeypatch):
+    """A clock that is one second later whenever it is read, which is when play begins and after every round."""
+    ticks = count()
+    monkeypatch.setattr(lockstep, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    objects = [drawn_object(seed, (60, 80)) for seed in range(3)]
+    results = list(play(Predictor(Analytic(), Protocol(max_clicks=3, target_iou=1.01, zoom_in=SMALL)), objects, 2))
+    seconds = {result.index: (result.seconds, result.first_seconds) for result in results}
+    # two objects for three rounds, then the third one alone; the clock is read once more as it enters
+    assert seconds == {0: (1.5, 0.5), 1: (1.5, 0.5), 2: (3.0, 1.0)}
+
+
+class Fixed(torch.nn.Module):
+    """Answers the first nine of ten pixels of a row, whatever is clicked."""
+
+    zoom_in = None
+    flip = False
+
+    def forward(self, image, clicks, prev_mask):
+        logits = torch.full_like(prev_mask, -9.0)
+        logits[..., 4, 5:14] = 9.0
+        return Prediction(logits)
+
+
+def test_an_iou_that_equals_the_threshold_has_reached_it():
+    target = np.zeros((20, 30), np.int8)
+    target[4, 5:15] = 1
+    item = EvaluationObject(np.zeros((20, 30, 3), np.uint8), target, "row", 1, 0)
+    (result,) = play(Predictor(Fixed(), Protocol(max_clicks=5, thresholds=(0.9,))), [item])
+    assert result.ious == [np.float32(0.9)]
+
+
+class Faint(Fixed):
+    """As `Fixed`, with probabilities of 0.4 for the row."""
+
+    def forward(self, image, clicks, prev_mask):
+        return Prediction(super().forward(image, clicks, prev_mask).logits.clamp_max(math.log(0.4 / 0.6)))
+
+
+def test_boundary_iou_is_that_of_the_mask():
+    target = np.zeros((20, 30), np.int8)
+    target[4, 5:15] = 1
+    item = EvaluationObject(np.zeros((20, 30, 3), np.uint8), target, "row", 1, 0)
+    protocol = Protocol(max_clicks=1, mask_threshold=0.3, boundary_iou=True)
+    (result,) = play(Predictor(Faint(), protocol), [item])
+    assert result.ious == [np.float32(0.9)] and result.boundary_ious == [0.9]  # rows are all outline

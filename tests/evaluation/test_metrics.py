@@ -116,3 +116,10 @@ def test_the_printed_record_is_complete_and_plain():
     assert record == json.loads(json.dumps(record))
     assert record["zoom_in"]["target_size"] == [64, 64] and record["network"] == "Analytic"
     assert record["stale_region"] is False and record["target_iou"] == 0.95 and "torch" in record["versions"]
+
+
+def test_clicks_beyond_the_limit_do_not_count():
+    curve = [0.1, 0.2, 0.95]
+    assert noc([curve], 0.9, max_clicks=2) == 2 and noc([curve], 0.9, max_clicks=3) == 3
+    assert nof([curve], 0.9, max_clicks=2, late_success_fails=False) == 1
+    assert nof([curve], 0.9, max_clicks=3, late_success_fails=False) == 0

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from toys import Staged, drawn_object
 
 from clicklab.evaluation.lockstep import ObjectResult
-from clicklab.evaluation.noc import NoCCallback, NoCMetric, results_of
+from clicklab.evaluation.noc import NoCCallback, NoCMetric, _values_to_log, results_of
 from clicklab.evaluation.play import evaluate_objects
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.transforms import ZoomIn
@@ -235,3 +235,13 @@ def test_wandb_gets_the_curves_offline(tmp_path, monkeypatch):
     trainer_in(tmp_path, logger=logger).validate(Module(), datamodule=Data(), verbose=False)
     logger.experiment.finish()
     assert "val/mean IoU per click" in logged and "val/A/NoC@90" in logged
+
+
+def test_the_mean_over_datasets_leaves_oracles_out():
+    values = {"NoC@90": torch.tensor(4.0), "IoU@1": torch.tensor(0.5), "NoF@90": torch.tensor(2.0)}
+    oracle = {name: value / 2 for name, value in values.items()}
+    other = {name: value + 2 for name, value in values.items()}
+    logged = _values_to_log("val", {"A": (values, None), "A-oracle": (oracle, None), "B": (other, None)})
+    assert logged["val/NoC@90"] == 5 and logged["val/IoU@1"] == 1.5 and "val/NoF@90" not in logged
+    assert logged["val/A-oracle/NoC@90"] == 2
+    assert _values_to_log("val", {"A-oracle": (oracle, None)})["val/NoC@90"] == 2

@@ -251,3 +251,9 @@ def test_runs_of_real_objects_reach_the_iou(shared_data):
 
     runs = PerturbedObjects(EvaluationObjects(GrabCut(shared_data / "GrabCut"), limit=5), 0.8, 4)
     assert all(abs(true_iou(runs[index]) - 0.8) <= 0.01 for index in range(len(runs)))
+
+
+def test_equal_objects_have_masks_of_their_own():
+    items = [replace(drawn_object(0, (100, 120)), index=index) for index in range(3)]
+    runs = PerturbedObjects(items, 0.8, 2)
+    assert len({runs[index].initial_mask.tobytes() for index in range(6)}) == 6

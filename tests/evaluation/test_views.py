@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from toys import Analytic
 
 from clicklab.clicks.geometry import Box, filled_lines, flip_clicks
+from clicklab.evaluation.predictor import Predictor
+from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.transforms import (
     Frame,
     View,
@@ -129,3 +132,13 @@ def test_a_larger_view():
 def test_impossible_zooms_name_the_field(options, field):
     with pytest.raises(ValueError, match=field):
         ZoomIn(**options)
+
+
+def test_a_zoomed_view_is_shrunk_to_the_longest_side():
+    box = Box(10, 20, 49, 99)
+    predictor = Predictor(Analytic(), Protocol(longest_side=32))
+    view = predictor.view_of(Frame((60, 120), box, (64, 128), box))
+    assert view.size == (16, 32)
+    back = view.back(torch.ones(1, 16, 32))[0]
+    assert back[box.window].all() and back.sum() == 40 * 80
+    assert view.clicks(Clicks.from_list([[(30, 60, 1)]])).yx.tolist() == [[[8.0, 16.0]]]

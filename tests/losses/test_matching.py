@@ -5,6 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from clicklab.losses.mask import dice, sigmoid_focal
 from clicklab.losses.matching import assign, hard_iou, mask_cost
@@ -80,3 +81,17 @@ def test_focal_and_dice():
     shared, size = (p * target).sum((1, 2, 3)), p.sum((1, 2, 3)) + target.sum((1, 2, 3))
     wanted = 1 - (2 * shared + 1e-3) / (size + 1e-3)
     torch.testing.assert_close(dice(logits, target).double(), wanted, rtol=1e-5, atol=0)
+
+
+def test_a_probability_of_one_half_is_no_object():
+    target = torch.ones(1, 1, 2, 2, dtype=torch.bool)
+    logits = torch.tensor([[[[0.0, 1.0], [0.0, 0.0]]]])
+    assert hard_iou(logits, target).item() == pytest.approx(1 / 4)
+
+
+def test_ignored_pixels_count_in_the_denominator_of_the_focal_term():
+    logits = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 1, 2, 2)
+    target = torch.tensor([1.0, 0.0, -1.0, -1.0]).view(1, 1, 2, 2)
+    missed = torch.tensor([-1.0, 2.0]).sigmoid()
+    terms = torch.tensor([0.25, 0.75]) * missed**2 * F.softplus(torch.tensor([-1.0, 2.0]))
+    torch.testing.assert_close(sigmoid_focal(logits, target), terms.sum()[None] / 4)

@@ -1,6 +1,7 @@
 """Set loss against sums written out mask by mask."""
 
 import torch
+import torch.nn.functional as F
 
 from clicklab.clicks.object_sets import MaskSets
 from clicklab.losses.mask import dice, sigmoid_focal
@@ -57,3 +58,38 @@ def test_only_matched_masks_learn():
     (terms.focal + terms.dice).backward()
     learns = masks.grad.abs().amax((2, 3)) > 0
     assert learns.tolist() == [[False, True, True, False], [False, True, False, False]]
+
+
+def one_target(side=16):
+    """One sample, one possible target: the upper half; the lowest four rows are ignored."""
+    masks = torch.zeros(1, 1, side, side, dtype=torch.bool)
+    masks[0, 0, : side // 2] = True
+    target = masks.float()
+    target[..., -4:, :] = -1
+    return MaskSets(masks, torch.ones(1, 1, dtype=torch.bool)), target
+
+
+def learning(masks, class_logits, sets, target):
+    """(B, Q) bool: the masks that answer for a target, which are those that learn."""
+    masks = masks.clone().requires_grad_()
+    terms = set_terms([masks], class_logits[None], sets, target, 20.0, 1.0, 0.1)
+    (terms.focal + terms.dice).backward()
+    return masks.grad.abs().amax((2, 3)) > 0
+
+
+def test_ignored_pixels_do_not_decide_who_answers():
+    sets, target = one_target()
+    right = torch.where(sets.masks[0, 0], 3.0, -3.0)
+    masks = torch.stack([right, right])[None].clone()
+    masks[0, 0, -4:] = 9.0  # wrong where nobody looks
+    masks[0, 1, 9] = 1.0  # a little wrong where it counts
+    assert learning(masks, torch.zeros(1, 2, 2), sets, target).tolist() == [[True, False]]
+
+
+def test_small_masks_are_judged_and_learn_at_full_size_with_aligned_corners():
+    sets, target = one_target()
+    masks = torch.randn(1, 3, 5, 7, generator=torch.Generator().manual_seed(0)) * 3
+    full = F.interpolate(masks, size=(16, 16), mode="bilinear", align_corners=True)
+    small, large = (set_terms([one], torch.zeros(1, 1, 3, 2), sets, target, 20.0, 1.0, 0.1) for one in (masks, full))
+    for name in ("focal", "dice", "confidence", "iou"):
+        torch.testing.assert_close(getattr(small, name), getattr(large, name))

@@ -239,3 +239,10 @@ def test_a_run_begins_with_a_file_goes_on_and_ends_in_one(recipe, tmp_path, caps
     assert torch.load(second, weights_only=True)["global_step"] == 2
     assert main(["test", *recipe, *own]) == 0
     assert list(tmp_path.rglob("results.json"))
+
+
+def test_settings_of_paper_and_code():
+    learner = CFRICL(network())
+    assert (learner.betas, learner.min_rounds, learner.learn_first) == ((1.0, 2.0, 3.0), 3, False)
+    assert (learner.learning_rate, learner.milestones) == (5e-6, [50, 55])
+    assert FineTune(network()).max_rounds == 3

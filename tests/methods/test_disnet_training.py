@@ -8,9 +8,10 @@ import torch
 
 import clicklab
 from clicklab.losses.nfl import normalized_focal_loss
-from clicklab.methods.disnet.module import BETAS, DISNet, choose_best
+from clicklab.losses.set_loss import set_terms
+from clicklab.methods.disnet.module import BETAS, DISNet, LossWeights, choose_best
 from clicklab.optim import warmup_cosine
-from clicklab.records import EMPTY, POSITIVE, Batch, Clicks, ObjectTable, Prediction
+from clicklab.records import EMPTY, IGNORE, POSITIVE, Batch, Clicks, ObjectTable, Prediction
 from data_modules.datamodule import InteractiveDataModule
 from data_modules.datasets.shapes import Shapes
 from data_modules.simulation import SimulatedUser
@@ -209,3 +210,120 @@ def test_samples_without_any_object_teach_the_background():
     related = learner.related_sets(empty)
     assert learner.first_click(empty, related).clicks.label.tolist() == [[EMPTY]]
     assert learner.training_step(empty, 0).isfinite()
+
+
+def test_proximity_draws_all_objects_alike():
+    """`tree_prob` is the hierarchy's: roots are centres as often as parts."""
+    learner, batch, seen = module(relation="proximity", tree_prob=1.0), scene(), []
+    for seed in range(100):
+        torch.manual_seed(seed)
+        related = learner.related_sets(batch)
+        seen.append(int(related.sets.masks[0, 0].sum()))
+    areas = [int((batch.layers == key).sum()) for key in (1, 2, 3, 4, 5)]
+    assert set(seen) == set(areas)
+    assert all(abs(seen.count(area) - 20) < 5 * (100 * 0.2 * 0.8) ** 0.5 for area in areas)
+
+
+def test_settings_of_the_paper_and_of_the_card():
+    assert BETAS == (0.9, 0.99)
+    learner = DISNet("mini")
+    rates = (learner.learning_rate, learner.refinement_rate, learner.warmup_epochs)
+    assert rates == (5e-5, 5e-6, 2.0)
+    assert LossWeights() == LossWeights(focal=20.0, dice=1.0, confidence=1.0, no_object=0.1, refined=1.0)
+
+
+def test_every_term_has_its_weight():
+    weights = LossWeights(focal=3.0, dice=5.0, confidence=7.0, no_object=0.3)
+    learner, batch = module(loss=weights), scene()
+    learner._trainer, learner._mean_over_ranks = FakeTrainer(), lambda count: count
+    torch.manual_seed(0)
+    sets, count = learner.related_sets(batch).sets, learner.network.candidates
+    masks = [torch.randn(1, count, 16, 16) for _ in range(2)]
+    extras = {"masks": masks, "class_logits": torch.randn(2, 1, count, 2)}
+    terms = learner.proposal_terms(Prediction(torch.zeros(1, count, 64, 64), extras=extras), sets, batch.target)
+    plain = set_terms(masks, extras["class_logits"], sets, batch.target, 3.0, 5.0, 0.3)
+    expected = {"focal": 3 * plain.focal, "dice": 5 * plain.dice, "confidence": 7 * plain.confidence}
+    assert set(terms) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value)
+
+
+def logged_step(learner, batch, seed=0):
+    noted = {}
+    learner._trainer, learner._mean_over_ranks = FakeTrainer(), lambda count: count
+    learner.log = lambda name, value, **_: noted.update({name: value.item()})
+    learner.log_dict = lambda values, **_: noted.update({name: value.item() for name, value in values.items()})
+    torch.manual_seed(seed)
+    learner.training_step(batch, 0)
+    return noted
+
+
+def test_the_corrected_mask_has_its_weight():
+    once, thrice = (logged_step(module(loss=LossWeights(refined=w)), scene()) for w in (1.0, 3.0))
+    assert thrice["train/refined"] == pytest.approx(3 * once["train/refined"], rel=1e-5)
+    parts = sum(value for name, value in thrice.items() if name != "train/loss")
+    assert thrice["train/loss"] == pytest.approx(parts, rel=1e-5)
+
+
+def test_warm_up_counts_steps_of_the_optimiser():
+    """Two batches per epoch and one step for both: two epochs of warm-up are two steps."""
+    learner, rates = module(learning_rate=1e-3, warmup_epochs=2), []
+
+    class Watch(pl.Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            rates.append(max(group["lr"] for group in optimizer.param_groups))
+
+    trainer = pl.Trainer(
+        max_epochs=6, accelerator="cpu", accumulate_grad_batches=2, callbacks=[Watch()], logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(learner, data())
+    assert len(rates) == 6
+    assert rates[:3] == pytest.approx([5e-8, (1e-3 + 5e-8) / 2, 1e-3])
+
+
+def test_the_user_is_shown_the_probability_of_the_newest_correction(monkeypatch):
+    learner, batch, shown, corrections = module(), scene(), [], []
+    learner._trainer, learner._mean_over_ranks = FakeTrainer(), lambda count: count
+    learner.log = learner.log_dict = lambda *args, **kwargs: None
+    respond, refine = learner._trainer.user.respond, learner.network.refine
+
+    def watched(batch, probability, generator=None):
+        shown.append(probability.detach())
+        return respond(batch, probability, generator)
+
+    def noted(chosen, clicks, size):
+        corrections.append((clicks.slots, refine(chosen, clicks, size)))
+        return corrections[-1][1]
+
+    monkeypatch.setattr(learner._trainer.user, "respond", watched)
+    monkeypatch.setattr(learner._trainer.user, "rounds", lambda least, most: 3)
+    monkeypatch.setattr(learner.network, "refine", noted)
+    torch.manual_seed(0)
+    learner.training_step(batch, 0)
+    assert [slots for slots, _ in corrections] == [2, 3, 4, 5] and len(shown) == 4
+    for probability, (_, logits) in zip(shown[1:], corrections, strict=False):
+        torch.testing.assert_close(probability, logits.detach().sigmoid())
+
+
+def test_no_more_masks_than_queries():
+    learner, batch = module(tree_prob=1.0, network_options={"num_queries": 2}), scene()
+    counts = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        counts.add(int(learner.related_sets(batch).sets.count))
+    assert counts == {2}  # of the chain 4, 3, 1 two at most
+
+
+def test_the_best_proposal_is_judged_without_ignored_pixels():
+    learner, batch = module(), scene()
+    logits = torch.full((1, learner.network.candidates, 64, 64), -9.0)
+    target = batch.target.clone()
+    target[..., 40:, :] = IGNORE
+    wanted = target[0, 0] == 1
+    logits[0, 2][wanted], logits[0, 2, 40:] = 9.0, 9.0  # right but for ignored pixels
+    logits[0, 4][wanted], logits[0, 4, 4:12] = 9.0, -9.0
+    answer = learner.network.propose(learner.network.start(batch.image), batch.clicks.padded(1), (64, 64))
+    chosen, shown = choose_best(Prediction(logits, answer.score, answer.state), target)
+    assert torch.equal(shown[0, 0], logits[0, 2].sigmoid())
+    assert torch.equal(chosen.query, answer.state.queries[:, 2])

@@ -1,12 +1,19 @@
 """FocalClick's training step: it learns, rates of the parts, randomness, checkpoints that load."""
 
 import types
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from clicklab.clicks.focus_views import focus_views, without_specks
+from clicklab.losses.click_loss import click_loss
+from clicklab.losses.focus import edge_weighted_focal_loss
+from clicklab.losses.mask import binary_cross_entropy
 from clicklab.methods.focalclick import FocalClick
+from clicklab.methods.focalclick import module as focal_module
+from clicklab.methods.ritm.module import RITM
 from clicklab.records import Batch, Clicks
 from data_modules.simulation import SimulatedUser
 
@@ -132,3 +139,29 @@ def test_a_user_is_asked_for():
     module._trainer = types.SimpleNamespace(datamodule=None)
     with pytest.raises(ValueError, match="data module"):
         module.training_step(batch(), 0)
+
+
+def test_a_step_is_the_sum_of_the_official_losses(monkeypatch):
+    boxes = torch.tensor([[4.0, 2.0, 44.0, 42.0]]).repeat(4, 1)
+    monkeypatch.setattr(focal_module, "draw_boxes", lambda target, rng: boxes)
+    learner, given = Trained("mini").eval(), batch()
+    learner.user = SimpleNamespace(warm_up=lambda batch, seen: batch)
+    given.target[:, :, :2, :2] = 1  # a speck
+    loss = learner.training_step(given, 0)
+    given = given.replace(target=without_specks(given.target))
+    assert not given.target[:, :, :2, :2].any()
+    coarse, views = learner(given), focus_views(given, boxes)
+    fine = learner.network.refine(views.image, views.clicks, coarse, boxes)
+    expected = {
+        "coarse": click_loss(coarse, given.target),
+        "refined": edge_weighted_focal_loss(fine.logits, views.target, views.edge),
+        "edge": binary_cross_entropy(fine.edge, views.edge).mean(),
+    }
+    for name, value in expected.items():
+        assert learner.logged[f"train/{name}"] == pytest.approx(value.item(), rel=1e-5)
+    torch.testing.assert_close(loss, sum(expected.values()))
+
+
+def test_factors_of_the_official_scripts():
+    assert FocalClick("mini").extractor_factor == 0.1
+    assert (RITM("mini").backbone_factor, RITM("mini").aux_weight) == (0.1, 0.4)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from clicklab.methods.simpleclick import SimpleClickNet
+from clicklab.methods.simpleclick.module import SimpleClick
 from clicklab.optim import layer_decay_groups
 
 
@@ -39,3 +40,12 @@ def test_rates(network):
 def test_another_backbone():
     with pytest.raises(ValueError, match="plain ViT as `backbone`, not Linear"):
         layer_decay_groups(nn.Linear(2, 2), 1e-3)
+
+
+def test_layers_decay_as_in_the_official_code_by_default():
+    learner = SimpleClick("mini", {"image_size": 64}, learning_rate=1e-3, layer_decay=0.5)
+    groups = learner.parameter_groups()
+    assert {group["weight_decay"] for group in groups} == {0.0, 0.02}
+    assert min(group["lr"] for group in groups) == pytest.approx(1e-3 * 0.5**9)
+    by_default = {group["lr"] for group in layer_decay_groups(learner.network, 1e-3)}
+    assert sorted(by_default) == pytest.approx([1e-3 * 0.75**n for n in range(9, -1, -1)])

@@ -153,3 +153,9 @@ def test_fair_pairs_of_a_view_and_its_shuffled_mirror_are_the_view():
     torch.testing.assert_close(merged_score, iou)
     straight = torch.stack([logits, logits[rows, order]], dim=1)
     assert torch.equal(partners(straight, extras["confidence"].unflatten(0, (2, 2)), 0.49), order.argsort(1))
+
+
+def test_ranking_of_the_training_metric():
+    confidence, iou, onehot = torch.tensor([0.9, 0.1]), torch.tensor([0.45, 0.9]), torch.tensor([0.2, 0.8])
+    found = SCORE_RULES["metric"](confidence, iou, onehot)
+    torch.testing.assert_close(found, torch.tensor([(0.9 + 0.36) / 1.8, (0.1 + 0.72) / 1.8]))

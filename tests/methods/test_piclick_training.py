@@ -1,15 +1,20 @@
 """Algorithm 1: first clicks, possible targets, the mask shown, a step that learns."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from clicklab.clicks.feasible import feasible_sets
 from clicklab.clicks.object_sets import MaskSets
+from clicklab.losses.set_loss import set_terms
+from clicklab.methods.piclick import module as piclick_module
 from clicklab.methods.piclick.first_clicks import choose_first_clicks, thinned
 from clicklab.methods.piclick.loss import LossWeights, best_of_all, match_last, set_loss
 from clicklab.methods.piclick.module import PiClick
-from clicklab.records import Batch, Clicks, ObjectTable
+from clicklab.records import Batch, Clicks, ObjectTable, Prediction
 
 
 def table(ids, layer, target):
@@ -176,3 +181,101 @@ def test_loss_falls(module, weights):
         optimizer.step()
         losses.append(loss.item())
     assert np.mean(losses[-3:]) < 0.6 * losses[0]
+
+
+@pytest.fixture
+def learner():
+    torch.manual_seed(0)
+    return PiClick("mini", {"image_size": 32, "patch_size": 4, "num_queries": 3}, first_clicks="all")
+
+
+class Adds:
+    """A user who shows one mask and answers it with a click that only the first scene's whole object holds."""
+
+    def warm_up(self, batch, seen):
+        first = batch.clicks.append(torch.tensor([[4.0, 4.0], [3.0, 3.0]]), torch.tensor([1, 1], dtype=torch.int8))
+        batch = batch.replace(clicks=first)
+        return batch.replace(prev_mask=seen(batch))
+
+
+@pytest.mark.parametrize(("by_first", "wanted"), [(True, [2, 2]), (False, [1, 2])])
+def test_rounds_are_judged_by_the_first_clicks_and_the_loss_by_all(learner, monkeypatch, by_first, wanted):
+    """Scaled by 1.6: (8, 8) lies in object and part, (4, 4) in the object alone."""
+    batch, asked, learnt = big([[(8, 8, 1)], [(3, 3, 1)]]), [], []
+    learner.judge_by_first_clicks = by_first
+
+    def seen(now, sets):
+        asked.append(sets.count.tolist())
+        return torch.zeros_like(now.prev_mask)
+
+    def loss(extras, sets, target, weights, mean_over_ranks):
+        learnt.append(sets.count.tolist())
+        return set_loss(extras, sets, target, weights)
+
+    monkeypatch.setattr(learner, "seen", seen)
+    monkeypatch.setattr(piclick_module, "set_loss", loss)
+    learner._trainer = SimpleNamespace(datamodule=SimpleNamespace(user=Adds()))
+    learner.log = learner.log_dict = lambda *args, **kwargs: None
+    learner.training_step(batch, 0)
+    assert asked == [wanted] and learnt == [[1, 2]]
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_the_terms_are_weighted_sums_over_predictions(deep):
+    draw = torch.Generator().manual_seed(0)
+    batch = scene([[(5, 5, 1)], [(3, 3, 1)]])
+    masks = torch.zeros(2, 2, 20, 20, dtype=torch.bool)
+    masks[0, 0, :9], masks[1, 0, 9:], masks[1, 1, :, :7] = True, True, True
+    sets = MaskSets(masks, torch.tensor([[True, False], [True, True]]))
+    extras = {"masks": [torch.randn(2, 3, 20, 20, generator=draw) for _ in range(2)]}
+    extras |= {"class_logits": torch.randn(2, 2, 3, 2, generator=draw)}
+    extras |= {name: torch.randn(2, 2, 3, generator=draw) * 2 for name in ("iou_logits", "onehot_logits")}
+    weights = LossWeights(3.0, 5.0, 7.0, 0.3, 11.0, 13.0, deep)
+    found = set_loss(extras, sets, batch.target, weights)
+    used = [0, 1] if deep else [1]
+    terms = set_terms(
+        [extras["masks"][p] for p in used], extras["class_logits"][used], sets, batch.target, 3.0, 5.0, 0.3
+    )
+    iou = onehot = 0.0
+    for row, p in enumerate(used):
+        iou += (extras["iou_logits"][p].sigmoid() - terms.iou[row]).abs().mean()
+        log_p, best = F.log_softmax(extras["onehot_logits"][p], -1), terms.iou[row].argmax(1)
+        wanted = torch.full((2, 3), 0.1).scatter(1, best[:, None], 0.9)
+        onehot -= (wanted * log_p).sum(1).mean()
+    expected = {"focal": 3 * terms.focal, "dice": 5 * terms.dice, "confidence": 7 * terms.confidence}
+    expected |= {"iou": 11 * iou, "onehot": 13 * onehot}
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+
+
+def test_of_equal_candidates_the_surest_is_matched():
+    masks = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    masks[..., :4, :] = True
+    logits = torch.where(masks, 2.0, -2.0).expand(1, 3, 8, 8)
+    sets = MaskSets(masks, torch.ones(1, 1, dtype=torch.bool))
+    for sure in range(3):
+        confidence = torch.full((1, 3), 0.2)
+        confidence[0, sure] = 0.8
+        assert match_last(logits, confidence, sets, LossWeights())[0].tolist() == [q == sure for q in range(3)]
+
+
+def answering(learner, logits):
+    """The module with a network that always answers these candidates."""
+    confidence = torch.full(logits.shape[:2], 0.5)
+    learner.forward = lambda batch: Prediction(logits, extras={"confidence": confidence})
+    return learner
+
+
+def test_the_mask_shown_is_the_matched_or_the_best_one(learner):
+    batch = scene([[(5, 5, 1)], [(3, 3, 1)]])
+    logits = torch.full((2, 3, 20, 20), -5.0)
+    logits[:, 1][batch.target[:, 0] == 1] = 5.0  # candidate 1 shows the target, candidate 2 something else
+    logits[:, 2, 15:] = 5.0
+    other = torch.zeros(2, 1, 20, 20, dtype=torch.bool)
+    other[..., 15:, :] = True
+    sets = MaskSets(other, torch.ones(2, 1, dtype=torch.bool))
+    answering(learner, logits)
+    for shown, given, wanted in (("best_iou", None, 1), ("matched", sets, 2)):
+        learner.shown = shown
+        assert torch.equal(learner.seen(batch, given), logits[:, wanted : wanted + 1].sigmoid())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from official_focalclick import official_checkpoint
@@ -199,3 +200,35 @@ def test_impossible_zooms_are_named():
         network(sigma=-1.0)
     with pytest.raises(ValueError, match="guided_by"):
         network(guided_by="points")
+
+
+def test_the_zoom_has_the_larger_share_at_click_15():
+    """As for click 10, where both shares are one half."""
+    net = network()
+    before = clicked(net, 14)
+    session = Session(VTMRPredictor(replace_zoom(net), Protocol(preset="clean")))
+    session._pixels, session.turns = before.pixels, list(before.turns)
+    for one in (session, before):
+        one.add_click(60, 50)
+    alone, mixed = torch.from_numpy(session.probability), torch.from_numpy(before.probability)
+    box = target_box(session.turn.view)
+    clicks = Clicks.from_list([[(y - box.y0, x - box.x0, label) for y, x, label in session.clicks]])
+    mask = (alone[box.window] > 0.5)[None, None]
+    warp, size = TargetZoom(64).warp(mask, clicks), tuple(mask.shape[-2:])
+    with torch.no_grad():
+        asked = net(
+            warp.zoom(session.pixels[(..., *box.window)][None]), warp.clicks(clicks, size), warp.zoom(mask.float())
+        )
+    zoomed = warp.unzoom(asked.logits, size)[0, 0].clamp(-12, 12)
+    wanted = 0.25 * alone[box.window].logit().clamp(-12, 12) + 0.75 * zoomed
+    assert torch.allclose(mixed[box.window], wanted.sigmoid(), atol=1e-5)
+
+
+def test_zoomed_views_have_the_shape_that_was_asked_for():
+    net, sizes = network(), []
+    net.register_forward_hook(lambda module, inputs, _: sizes.append(tuple(inputs[0].shape[-2:])))
+    session = Session(VTMRPredictor(net, Protocol(preset="clean", zoom_size=(64, 32))))
+    session.set_image(np.zeros((80, 90, 3), np.uint8))
+    for number in range(11):
+        session.add_click(20 + 3 * number, 70 - 2 * number, positive=number % 2 == 0)
+    assert sizes == [(64, 32)] * 2  # at clicks 10 and 11

@@ -7,7 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from clicklab.clicks.focus_views import focus_views
+from clicklab.losses.click_loss import click_loss
+from clicklab.losses.focus import edge_weighted_focal_loss
+from clicklab.losses.mask import binary_cross_entropy
+from clicklab.losses.nfl import normalized_focal_loss
 from clicklab.methods.vtmr import VTMR
+from clicklab.methods.vtmr import module as vtmr_steps
 from clicklab.methods.vtmr.mask_match import mask_iou, matching_loss, spoilt_targets
 from clicklab.records import Batch, Clicks
 from data_modules.simulation import SimulatedUser
@@ -196,3 +202,53 @@ def test_a_step_can_be_repeated():
         torch.manual_seed(5)
         losses.append(made.training_step(samples, 0).item())
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("edge_loss", ["nfl", "bce"])
+@pytest.mark.parametrize("edge_weighted", [False, True])
+def test_supervision_is_that_of_the_paper_or_of_the_code(edge_loss, edge_weighted):
+    made, samples = module(edge_loss=edge_loss, edge_weighted=edge_weighted), batch()
+    made.network.eval()
+    boxes = torch.tensor([[10.0, 2.0, 60.0, 52.0]]).expand(3, -1)
+    coarse = made(samples)
+    terms = made.supervised(coarse, samples, boxes)
+    views = focus_views(samples, boxes)
+    fine = made.network.refine(views.image, views.clicks, coarse, boxes)
+    refined = normalized_focal_loss(fine.logits, views.target).mean()
+    if edge_weighted:
+        refined = edge_weighted_focal_loss(fine.logits, views.target, views.edge)
+    edge = (normalized_focal_loss if edge_loss == "nfl" else binary_cross_entropy)(fine.edge, views.edge).mean()
+    expected = {"coarse": click_loss(coarse, samples.target), "refined": refined, "edge": edge}
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value)
+
+
+def test_supervision_of_the_second_answer_leaves_the_same_samples_out():
+    made, samples = module(alpha=0.8, second="supervise"), batch()
+    own = samples.replace(prev_mask=torch.stack([square(0.75), square(0.85), square(1.0)]))
+    other = samples.replace(prev_mask=torch.stack([square(0.5)] * 3))
+    made.network.eval()
+    every = normalized_focal_loss(made(other).logits, samples.target)
+    assert made.second_term(made(own), own, other).item() == pytest.approx(((every[1] + every[2]) / 3).item())
+
+
+def test_without_a_second_dialogue_the_first_one_may_have_no_round(monkeypatch):
+    made, samples = module(second="none"), batch()
+    counts = set()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        counts.add(made.dialogues(samples, np.random.default_rng(0))[0].clicks.slots - 1)
+    assert counts == {0, 1, 2, 3}
+
+
+def test_the_spoilt_target_is_as_good_as_the_first_prediction(monkeypatch):
+    made, samples, asked = module(blank_share=0.0), batch(), []
+
+    def noted(target, iou, rng):
+        asked.append(iou)
+        return spoilt_targets(target, iou, rng)
+
+    monkeypatch.setattr(vtmr_steps, "spoilt_targets", noted)
+    made.seen = lambda batch: torch.stack([square(share) for share in (0.25, 0.5, 1.0)])
+    made.dialogues(samples, np.random.default_rng(0))
+    torch.testing.assert_close(asked[0], torch.tensor([0.25, 0.5, 1.0]), atol=1e-5, rtol=0)

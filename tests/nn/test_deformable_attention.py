@@ -75,3 +75,23 @@ def test_offsets_are_in_pixels_of_the_level_and_start_as_a_ring():
 def test_odd_widths_are_refused():
     with pytest.raises(ValueError, match="multiple of its 8 heads"):
         DeformableAttention(12)
+
+
+@pytest.mark.parametrize(("right", "down"), [(2.0, 0.0), (0.0, 2.0), (-3.0, 1.0)])
+def test_offsets_are_in_pixels_of_levels_that_are_no_squares(right, down):
+    """One head and one point that looks `right` and `down` of home: columns and rows of two maps come back shifted."""
+    sizes = [(8, 16), (6, 10)]
+    attention = DeformableAttention(2, heads=1, levels=2, points=1)
+    with torch.no_grad():
+        for linear in (attention.value_proj, attention.output_proj):
+            linear.weight.copy_(torch.eye(2))
+        attention.sampling_offsets.bias.copy_(torch.tensor([right, down] * 2))
+    tokens = torch.cat(
+        [torch.cartesian_prod(torch.arange(h), torch.arange(w)).flip(1).float() for h, w in sizes]
+    )  # x and y of every pixel
+    home = torch.tensor([[0.5, 0.5]])
+    for grad in (True, False):  # two ways to the same sums
+        with torch.set_grad_enabled(grad):
+            found = attention(torch.zeros(1, 1, 2), tokens[None], home, sizes)[0, 0]
+        middle = torch.tensor([[w / 2 - 0.5, h / 2 - 0.5] for h, w in sizes]).mean(0)
+        torch.testing.assert_close(found, middle + torch.tensor([right, down]))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clicklab.clicks.maps import sine_grid
-from clicklab.nn.mask_decoder import MaskDecoder, attend
+from clicklab.nn.mask_decoder import MaskDecoder, _background, attend
 from clicklab.nn.pixel_decoder import PixelDecoder
 from clicklab.nn.sine_maps import SineMaps
 
@@ -101,3 +101,9 @@ def test_sine_maps_are_made_once_and_serve_training():
     assert maps((3, 4), torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.bfloat16
     assert len(maps._made) == 2
     assert not maps.state_dict()
+
+
+def test_a_probability_of_one_half_is_inside_the_mask():
+    logits = torch.tensor([0.0, -1.0, -2.0, 0.0]).view(1, 1, 2, 2)
+    assert _background(logits, (2, 2)).flatten().tolist() == [False, True, True, False]
+    assert not _background(logits - 1, (2, 2)).any()  # an empty mask hides nothing

@@ -125,3 +125,13 @@ def test_head_fuses_all_levels_at_the_finest():
     levels = [level(x.movedim(1, -1)).movedim(-1, 1) for level, x in zip(head.levels, maps, strict=True)]
     levels = [F.interpolate(x, size=(16, 20), mode="bilinear") for x in levels]
     torch.testing.assert_close(features, F.relu(head.norm(head.fuse(torch.cat(levels[::-1], dim=1)))))
+
+
+def test_branches_are_dropped_sample_by_sample():
+    torch.manual_seed(0)
+    block, x = Block(8, 2, 1, 4, drop_path=0.5), torch.rand(1, 6, 8).expand(64, -1, -1)
+    rows = block(x, (2, 3))
+    kinds = rows.flatten(1).unique(dim=0)
+    assert len(kinds) == 4  # each of the two branches is there or not
+    untouched = (rows == x).flatten(1).all(1).double().mean().item()
+    assert abs(untouched - 0.25) < 5 * (0.25 * 0.75 / 64) ** 0.5

@@ -4,10 +4,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from clicklab.methods.icmformer.swin_net import ICMFormerSwin
+from clicklab.methods.ritm.net import RITMNet
+from clicklab.methods.simpleclick.net import SimpleClickNet
+from clicklab.nn.coarse_to_fine import CoarseToFine
 from clicklab.nn.fusion import sum_as_product, upsampled_sum
 from clicklab.nn.mlp_head import MLPHead
 from clicklab.nn.normalise import Normalise
+from clicklab.nn.ocr import OCRHead
 from clicklab.nn.sample_norm import SampleNorm, whole_sample_norm
+from clicklab.nn.segformer_head import SegFormerHead
 from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed
 
@@ -123,3 +129,16 @@ def test_normalise_is_in_no_checkpoint():
     image = torch.rand(2, 3, 4, 5)
     red = (image[:, 0] - 0.485) / 0.229
     torch.testing.assert_close(normalise(image)[:, 0], red)
+
+
+def test_channels_are_dropped_as_often_as_officially():
+    for made, rate in (
+        (OCRHead(6, 4), 0.05),
+        (MLPHead((4, 4), 8), 0.1),
+        (SegFormerHead((4, 4), 8), 0.1),
+        (RITMNet.from_variant("mini").segmentor.ocr, 0.05),
+        (SimpleClickNet.from_variant("mini").head, 0.1),
+        (ICMFormerSwin.from_variant("swin_mini").head, 0.1),
+        (CoarseToFine("mini").segmentor.head, 0.1),
+    ):
+        assert made.dropout.p == rate

@@ -21,6 +21,7 @@ SMALL = 3600 / VIEW**2  # objects below it are always seen whole
 EDGE_SHARE = 0.4  # of the larger objects, this many are seen at a piece of their edge
 SHIFT = 0.3  # crops round objects are moved by up to this share of their sides
 LEAST = 32 / VIEW  # crops round objects have at least this share of the image's side
+TRACE = 1e-4  # share of ignored pixels that is no rounding
 HALF = 128.5 / 255  # resized masks are cut here: officially they are bytes and compared with 128
 
 Bounds = tuple[int, int, int, int]  # x0, y0, x1, y1, ends outside
@@ -57,7 +58,7 @@ def focus_views(batch: Batch, boxes: Tensor) -> FocusViews:
     wanted, ignored = (batch.target == 1).float(), (batch.target == IGNORE).float()
     maps = torch.cat([batch.image, wanted, ignored, edge_target(batch.target)], dim=1)
     cut = cut_out(maps, boxes)
-    target = (cut[:, 3:4] > HALF).float().masked_fill(cut[:, 4:5] > 0, IGNORE)
+    target = (cut[:, 3:4] > HALF).float().masked_fill(cut[:, 4:5] > TRACE, IGNORE)
     edge = (cut[:, 5:] > HALF).float().masked_fill(target == IGNORE, IGNORE)
     return FocusViews(cut[:, :3], target, edge, clicks_in_boxes(batch.clicks, boxes, size), boxes)
 
