@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from pkgutil import resolve_name
 
 import lightning.pytorch as pl
 import pytest
@@ -14,6 +15,7 @@ from clicklab.cli import main
 from clicklab.train_command import with_all_network_options
 from data_modules.datasets import Shapes
 from data_modules.export_shapes import export_scenes
+from data_modules.sample import SceneDataset
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 
@@ -191,3 +193,15 @@ def test_photos_of_ones_own_need_an_overlay_only(tmp_path, monkeypatch):
     small += ["--model.init_args.variant=mini", "--model.init_args.pretrained=null", "--trainer.accelerator=cpu"]
     small += ["--model.init_args.network_options={image_size: 64, patch_size: 8}", "--trainer.fast_dev_run=2"]
     assert main(["fit", *recipe, *small, f"--trainer.default_root_dir={tmp_path}"]) == 0
+
+
+def test_the_benchmarks_that_are_measured_are_readers(capsys, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", "/data")
+    recipe = files("_base/trainer", "simpleclick/config", "_base/benchmarks")
+    with pytest.raises(SystemExit) as ended:
+        main(["test", *recipe, "--print_config"])
+    sets = yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]["test"]
+    assert ended.value.code in (0, None) and {"GrabCut", "Berkeley", "SBD", "DAVIS"} <= set(sets)
+    for entry in sets.values():
+        assert issubclass(resolve_name(entry["class_path"]), SceneDataset)
+        assert entry["init_args"]["root"].startswith("/data/")

@@ -57,7 +57,9 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     """`evaluate CHECKPOINT --data NAME=FOLDER ...`."""
     command = commands.add_parser("evaluate", help="NoC of a checkpoint, ours or official, on datasets given by folder")
     command.add_argument("checkpoint", type=Path, help="a training checkpoint, a converted file or an official .pth")
-    command.add_argument("--data", action="append", required=True, metavar="NAME=FOLDER", help=DATA)
+    command.add_argument(
+        "--data", action="append", required=True, metavar="NAME=FOLDER", help=f"may be repeated; {DATA}"
+    )
     command.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="results.json, table, curve, journal"
     )
@@ -77,16 +79,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("--no-flip", action="store_true", help="do not average with the mirrored view")
     command.add_argument("--boundary-iou", action="store_true", help="measure BIoU@k as well")
-    starts = command.add_mutually_exclusive_group()
-    starts.add_argument(
-        "--initial-masks",
-        nargs="?",
-        const="sp",
-        choices=["sp", "stm"],
-        help="start from the masks that the dataset brings (DAVIS585: sp or stm; default sp); without it: from nothing",
-    )
-    starts.add_argument("--perturb-iou", type=float, metavar="IOU", help="start from the target spoilt to this IoU")
-    command.add_argument("--repeats", type=int, default=10, help="with --perturb-iou: runs per object (%(default)s)")
+    add_starts(command)
     command.add_argument(
         "--preset", choices=["official", "clean"], default="official", help="keep or drop official quirks"
     )
@@ -114,6 +107,20 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--compile", action="store_true", help="torch.compile: for long runs on a GPU")
     command.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     command.set_defaults(run=run_evaluate)
+
+
+def add_starts(command: argparse.ArgumentParser) -> None:
+    """What a dialogue starts from."""
+    starts = command.add_mutually_exclusive_group()
+    starts.add_argument(
+        "--initial-masks",
+        nargs="?",
+        const="sp",
+        choices=["sp", "stm"],
+        help="start from the masks that the dataset brings (DAVIS585: sp or stm; default sp); without it: from nothing",
+    )
+    starts.add_argument("--perturb-iou", type=float, metavar="IOU", help="start from the target spoilt to this IoU")
+    command.add_argument("--repeats", type=int, default=10, help="with --perturb-iou: runs per object (%(default)s)")
 
 
 def run_evaluate(options: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from clicklab.methods.base import ClickModule
 
 TERMINATED = 143  # what a shell says of a command that SIGTERM ended
 SETTINGS = "clicklab_settings"  # in a checkpoint: what a run must keep to, as JSON
+UNUSED = {"validate": ("train",), "test": ("train", "val")}  # data that who measures need not have
 # Of no account once a run has begun: where its network came from, and what trades time for memory.
 FREE = {"pretrained", "path", "checkpoint_blocks"}
 
@@ -50,11 +51,10 @@ def train(arguments: list[str]) -> int:
         """Lightning's command; it stops at the first missing dataset, and this one looks for the others."""
 
         def before_instantiate_classes(self) -> None:
-            if self.subcommand != "fit":  # who measures need not have what was trained on
-                config = getattr(self.config, str(self.subcommand))
-                for part in ("train", "val") if self.subcommand == "test" else ("train",):
-                    if part in config.data.init_args:
-                        config.data.init_args[part] = None
+            data = getattr(self.config, str(self.subcommand)).data.init_args
+            for part in UNUSED.get(str(self.subcommand), ()):
+                if part in data:
+                    data[part] = None
             settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
             check_run_folder(str(self.subcommand), settings)
 
@@ -112,7 +112,7 @@ def with_all_network_options(arguments: list[str]) -> list[str]:
     for place in sorted(files):
         model = _section(files[place], "model")
         values = model.get("init_args") or {}
-        new = values.get("network_options", ()) or {}
+        new = values.get("network_options") or {}
         if "network_options" in values and isinstance(new, dict):
             given, end = given + 1, place + 1
             options = new if not new or {"variant", "class_path"} & {*values, *model} else options | new
@@ -156,10 +156,9 @@ def check_run_folder(subcommand: str, settings: Mapping[str, Any]) -> None:
         raise ValueError(
             f"{file} is damaged ({type(error).__name__}): put another checkpoint in its place, or remove it"
         ) from error
-    changes = (
-        list(_changes(json.loads(earlier), settings)) if earlier and asked == "last" and subcommand == "fit" else []
-    )
-    if changes:
+    if subcommand != "fit" or asked != "last" or not earlier:
+        return
+    if changes := list(_changes(json.loads(earlier), settings)):
         raise ValueError(
             f"{folder} holds a run with other settings ({'; '.join(changes)}). Go on with the same ones, or begin "
             "another run: elsewhere (--trainer.default_root_dir), or here from the start (--ckpt_path=null)"

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from elsewhere import Elsewhere
 from scipy.ndimage import distance_transform_edt
 
 from clicklab.clicks import distance
@@ -128,12 +129,6 @@ def test_without_triton_it_goes_on_with_a_warning(monkeypatch):
     with pytest.warns(UserWarning, match="without Triton"):
         assert distance._triton_kernels() is None
     distance._triton_kernels.cache_clear()
-
-
-class Elsewhere(torch.Tensor):
-    """Numbers on the CPU that say they are not: what runs on GPUs, without one."""
-
-    device = torch.device("cuda")
 
 
 def test_deeper_of_two_is_the_same_away_from_the_cpu(monkeypatch):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from elsewhere import Elsewhere
 from scipy.ndimage import distance_transform_edt
 
 from clicklab.clicks import next_click
@@ -249,12 +250,6 @@ def test_robot_clicks_alike_on_the_gpu():
         target, shown = (torch.from_numpy(part).cuda() for part in draw_case(seed))
         yx, label = robot_click(shown[:1], target[None], torch.zeros_like(shown[:1]))
         assert [*yx[0].int().tolist(), int(label)] == golden[seed, 0].tolist()
-
-
-class Elsewhere(torch.Tensor):
-    """Numbers on the CPU that say they are not: what runs on GPUs, without one."""
-
-    device = torch.device("cuda")
 
 
 def test_pixels_are_drawn_alike_away_from_the_cpu():

@@ -19,14 +19,13 @@ from test_hierarchy import box, random_masks, slow_tree
 
 from data_modules import layered_build
 from data_modules.build_coco_lvis import add_commands, build, import_hannotation
-from data_modules.coco_lvis_rule import Thresholds, combine
+from data_modules.coco_lvis_rule import Thresholds
 from data_modules.datasets import open_dataset
 from data_modules.datasets.shapes import Shapes
 from data_modules.export_instances import polygons_of, write_coco, write_lvis
 from data_modules.export_shapes import export_scenes
 from data_modules.hierarchy import tree_levels
 from data_modules.layered_store import layered_file, read_index, read_layered
-from data_modules.regions import region_of
 from data_modules.sample import BrokenScene
 
 SIZE = (60, 80)
@@ -394,13 +393,3 @@ def test_commands(folders, tmp_path, capsys):
     assert options.run(options) == 1
     assert f"left out: {scenes[0].name}" in capsys.readouterr().out
     assert Path(tmp_path / "b" / "val" / "layers.json").is_file()
-
-
-@pytest.mark.parametrize(("left", "kept"), [(500, 1), (501, 2)])
-def test_stuff_has_to_leave_more_than_500_pixels(left, kept):
-    thing, stuff = np.zeros((2, 40, 40), bool)
-    thing[:10, :10] = True
-    stuff.reshape(-1)[600 : 600 + left] = True
-    stuff[:5, :10] = True  # below the thing
-    found = combine([region_of(thing)], [], [region_of(stuff)], (40, 40), Thresholds())
-    assert len(found.stuff) == kept

@@ -7,6 +7,8 @@ import pytest
 from tiny_scenes import BOX, DISK, STUFF, TinyScenes
 
 from data_modules.augment import augmentation
+from data_modules.coco_lvis_rule import Thresholds, combine
+from data_modules.regions import region_of
 from data_modules.sample import SceneObject
 from data_modules.sources import TrainingSource
 from data_modules.targets import PointLaw, TargetLaw, choose_target
@@ -39,3 +41,13 @@ def test_stuff_is_the_target_where_nothing_else_is_there():
     layers = np.full((8, 8, 1), 5, np.int32)
     alone = choose_target(layers, {5: SceneObject(0, stuff=True)}, TargetLaw(), np.random.default_rng(0), False)
     assert alone.ids == (5,)
+
+
+@pytest.mark.parametrize(("left", "kept"), [(500, 1), (501, 2)])
+def test_stuff_has_to_leave_more_than_500_pixels(left, kept):
+    thing, stuff = np.zeros((2, 40, 40), bool)
+    thing[:10, :10] = True
+    stuff.reshape(-1)[600 : 600 + left] = True
+    stuff[:5, :10] = True  # below the thing
+    found = combine([region_of(thing)], [], [region_of(stuff)], (40, 40), Thresholds())
+    assert len(found.stuff) == kept

@@ -159,24 +159,6 @@ def test_the_second_answer_teaches_the_coarse_network_alone():
     assert any(parameter.grad.abs().sum() > 0 for parameter in made.network.segmentor.parameters())
 
 
-@pytest.mark.parametrize(("edge_loss", "edge_weighted"), [("nfl", False), ("bce", True)])
-def test_supervision_as_in_equation_2_and_as_in_the_code_of_focalclick(edge_loss, edge_weighted):
-    made, samples = module(edge_loss=edge_loss, edge_weighted=edge_weighted), batch()
-    made.network.eval()
-    boxes = torch.tensor([[10.0, 2.0, 60.0, 52.0]]).expand(3, -1)
-    coarse = made(samples)
-    terms = made.supervised(coarse, samples, boxes)
-    assert set(terms) == {"coarse", "refined", "edge"}
-    if edge_loss == "bce":
-        from clicklab.clicks.focus_views import focus_views
-
-        views = focus_views(samples, boxes)
-        fine = made.network.refine(views.image, views.clicks, coarse, views.boxes)
-        assert terms["edge"].item() == pytest.approx(F.binary_cross_entropy_with_logits(fine.edge, views.edge).item())
-        near = views.edge[:, 0].bool()
-        assert near.any() and not near.all()
-
-
 @pytest.mark.parametrize("second", ["match", "supervise", "none"])
 def test_steps_learn(second):
     """The same few samples again and again: the loss falls, and every parameter gets a gradient that is a number."""
@@ -206,7 +188,7 @@ def test_a_step_can_be_repeated():
 
 @pytest.mark.parametrize("edge_loss", ["nfl", "bce"])
 @pytest.mark.parametrize("edge_weighted", [False, True])
-def test_supervision_is_that_of_the_paper_or_of_the_code(edge_loss, edge_weighted):
+def test_supervision_as_in_equation_2_and_as_in_the_code_of_focalclick(edge_loss, edge_weighted):
     made, samples = module(edge_loss=edge_loss, edge_weighted=edge_weighted), batch()
     made.network.eval()
     boxes = torch.tensor([[10.0, 2.0, 60.0, 52.0]]).expand(3, -1)
@@ -214,13 +196,18 @@ def test_supervision_is_that_of_the_paper_or_of_the_code(edge_loss, edge_weighte
     terms = made.supervised(coarse, samples, boxes)
     views = focus_views(samples, boxes)
     fine = made.network.refine(views.image, views.clicks, coarse, boxes)
+    near = views.edge[:, 0].bool()
+    assert near.any() and not near.all()
     refined = normalized_focal_loss(fine.logits, views.target).mean()
     if edge_weighted:
         refined = edge_weighted_focal_loss(fine.logits, views.target, views.edge)
     edge = (normalized_focal_loss if edge_loss == "nfl" else binary_cross_entropy)(fine.edge, views.edge).mean()
     expected = {"coarse": click_loss(coarse, samples.target), "refined": refined, "edge": edge}
+    assert set(terms) == set(expected)
     for name, value in expected.items():
         torch.testing.assert_close(terms[name], value)
+    if edge_loss == "bce":
+        assert terms["edge"].item() == pytest.approx(F.binary_cross_entropy_with_logits(fine.edge, views.edge).item())
 
 
 def test_supervision_of_the_second_answer_leaves_the_same_samples_out():
@@ -232,7 +219,7 @@ def test_supervision_of_the_second_answer_leaves_the_same_samples_out():
     assert made.second_term(made(own), own, other).item() == pytest.approx(((every[1] + every[2]) / 3).item())
 
 
-def test_without_a_second_dialogue_the_first_one_may_have_no_round(monkeypatch):
+def test_without_a_second_dialogue_the_first_one_may_have_no_round():
     made, samples = module(second="none"), batch()
     counts = set()
     for seed in range(40):
