@@ -91,11 +91,7 @@ def train(arguments: list[str]) -> int:
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise
-        differs = " ".join(str(error).split()[:40])
-        raise ValueError(
-            f"the checkpoint holds another network than these settings ({differs} ...): give the --config files of its "
-            "run, or measure it by `clicklab evaluate`, which needs none"
-        ) from error
+        raise other_network(error) from error
     return 0
 
 
@@ -184,6 +180,15 @@ def _flat(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{name}.{key}" if name else key)
     else:
         yield name, values
+
+
+def other_network(error: RuntimeError) -> ValueError:
+    """What PyTorch says of weights that do not fit, short and with a way out."""
+    differs = " ".join(str(error).split()[:40])
+    return ValueError(
+        f"the checkpoint holds another network than these settings ({differs} ...): give the --config files of its "
+        "run, or measure it by `clicklab evaluate`, which needs none"
+    )
 
 
 def first_cause(error: BaseException, missing: Sequence[str] = ()) -> BaseException:
