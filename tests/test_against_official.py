@@ -79,8 +79,10 @@ FILES = {
 
         rounds = []
     """,
+    "data/transforms.py": "from albumentations.core.transforms_interface import to_tuple  # of another version",
     "data/datasets.py": """
         from types import SimpleNamespace
+        from isegm.data.transforms import remove_image_only_transforms
         from data_modules.datasets import open_dataset
 
         class GrabCutDataset:

@@ -62,13 +62,14 @@ def device_name(device: str) -> str:
 
 
 def open_code(folder: Path) -> None:
-    """Makes the package `isegm` in `folder` importable with a current numpy and without its unused dependencies."""
+    """Makes the package `isegm` in `folder` importable with current packages and without what nothing here uses."""
     logging.disable(logging.INFO)  # it lists every parameter
     vars(np).setdefault("int", int)  # numpy dropped this name
     sys.path.insert(0, str(folder))
     _stand_in_for_mmcv()
     _stand_in("torch.utils.tensorboard", SummaryWriter=object)
     _stand_in("easydict", EasyDict=Settings)
+    _stand_in("isegm.data.transforms", remove_image_only_transforms=_unused)  # written for an albumentations of 2020
 
 
 class Settings(dict[str, Any]):
@@ -108,7 +109,7 @@ class _Registry:
 
 
 def _unused(*args: Any, **kwargs: Any) -> Any:
-    raise NotImplementedError("a part of mmcv that the measured networks do not use")
+    raise NotImplementedError("a part of the released code that what is measured does not use")
 
 
 def _undecorated(*args: Any, **kwargs: Any) -> Any:

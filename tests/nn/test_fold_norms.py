@@ -14,7 +14,7 @@ NORMED = ["ritm", "focalclick", "vtmr"]
 
 def network(method, variant="mini"):
     torch.manual_seed(0)
-    built = method_package(method).build({"variant": variant, "network_options": {}}).eval()
+    built = method_package(method).build({"variant": variant, "network_options": {}}).eval().double()
     for layer in built.modules():
         if isinstance(layer, nn.BatchNorm2d):  # as after a training: no norm is the identity
             nn.init.normal_(layer.running_mean, std=0.3)
@@ -26,7 +26,7 @@ def network(method, variant="mini"):
 
 def answers(network, side=64):
     torch.manual_seed(1)
-    image, prev_mask = torch.rand(2, 3, side, side), torch.rand(2, 1, side, side)
+    image, prev_mask = torch.rand(2, 3, side, side).double(), torch.rand(2, 1, side, side).double()
     clicks = Clicks.from_list([[(10, 20, 1)], [(30, 5, 1), (50.5, 60, 0)]])
     with torch.no_grad():
         coarse = network(image, clicks, prev_mask)
@@ -44,7 +44,7 @@ def test_same_answers_with_fewer_layers(method, variant):
     folded = fold_norms(normed)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
     for mine, wanted in zip(answers(folded), answers(normed), strict=True):
-        torch.testing.assert_close(mine, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
+        torch.testing.assert_close(mine, wanted, rtol=1e-9, atol=1e-9 * wanted.abs().max().item())
     assert all(torch.equal(value, before[name]) for name, value in normed.state_dict().items())
 
 
