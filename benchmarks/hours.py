@@ -192,11 +192,14 @@ def row(
 ) -> dict[str, Any]:
     """All that is known of a recipe; `devices` are the most, up to those asked for, that share its batch evenly."""
     devices = next(n for n in range(options.devices, 0, -1) if found.batch % n == 0)
-    one = measured(records, method, found, found.batch, options.way)
-    share = measured(records, method, found, found.batch / devices, options.way)
+    # one learnt pass after some rounds, as CFR-ICL's plain fine-tuning has, is a step of the network's own method
+    steps = found.network[0] if found.module.endswith(".FineTune") else method
+    one = measured(records, steps, found, found.batch, options.way)
+    share = measured(records, steps, found, found.batch / devices, options.way)
     result = {"method": method, "overlays": overlays, **asdict(found), "devices": devices, "estimated": not one}
     if not one:
-        one, share = estimate.of(found.network, found.batch), estimate.of(found.network, found.batch // devices)
+        network = steps, found.network[1]
+        one, share = estimate.of(network, found.batch), estimate.of(network, found.batch // devices)
     if one:
         together = share["samples per second"] * devices * options.efficiency
         moved = 2 * (devices - 1) / devices * gigabytes(found.network)

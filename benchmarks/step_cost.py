@@ -13,6 +13,7 @@ import argparse
 import json
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ import torch
 from model_cost import build, chosen, view_side
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
-from train_step import drawn_scenes, module_of
+from train_step import BORROWED, drawn_scenes, module_of
+
+from clicklab.methods import METHODS
 
 SMALL = ["simpleclick:xtiny", "ritm:hrnet18s"]
 STEPS = 4
@@ -73,7 +76,7 @@ class Counts(pl.Callback):
 def cost(method: str, variant: str) -> dict[str, Any]:
     """Operations started per step, and arithmetic per sample (a multiply-add counts as two)."""
     pl.seed_everything(0, verbose=False)
-    side = view_side(build(method, variant, "meta"))
+    side = view_side(build(BORROWED.get(method, method), variant, "meta"))
     counts = Counts()
     trainer = pl.Trainer(
         max_epochs=1,
@@ -86,12 +89,20 @@ def cost(method: str, variant: str) -> dict[str, Any]:
         callbacks=[counts],
     )
     scenes = drawn_scenes(BATCH, crop=side, side=max(96, side * 4 // 3), steps=STEPS, warm_up=0, workers=0)
-    module = module_of(method)(variant=variant)
+    module = module_of(method, variant)
     module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=0.0)  # no memory of its own
     trainer.fit(module, datamodule=scenes)
     started = sum(counter.started for counter in counts.counters) / STEPS
     arithmetic = sum(counter.arithmetic for counter in counts.counters) / STEPS / BATCH
     return {"method": method, "variant": variant, "crop": side, "started": started, "arithmetic": arithmetic}
+
+
+def trainings(only: list[str]) -> Iterator[tuple[str, str]]:
+    """(method, variant) to count: those asked for, or all; a method that borrows its network has the lender's sizes."""
+    for wish in only or [*METHODS, *BORROWED]:
+        method, colon, variant = wish.partition(":")
+        for _, name in chosen([BORROWED.get(method, method) + colon + variant]):
+            yield method, name
 
 
 def main() -> None:
@@ -105,7 +116,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")  # Lightning's remarks on a run that is meant to be this short
     print(f"{'network':<24}{'crop':>5}{'operations started':>20}{'arithmetic per sample G':>26}")
     results = []
-    for method, variant in chosen([] if options.all else options.only):
+    for method, variant in trainings([] if options.all else options.only):
         results.append(cost(method, variant))
         network = f"{method} {variant}"
         print(

@@ -23,7 +23,8 @@ import lightning.pytorch as pl
 import torch
 
 from clicklab.compile_callback import CompileParts
-from clicklab.methods import METHODS
+from clicklab.methods import METHODS, method_package
+from clicklab.methods.cfr_icl import CFRICL
 from data_modules.datamodule import InteractiveDataModule
 from data_modules.datasets import Shapes
 from data_modules.process_memory import keep_freed_memory
@@ -36,6 +37,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "32-true, checkpointed blocks": {"network_options": {"checkpoint_blocks": True}},
     "bf16-mixed, compiled": {"precision": "bf16-mixed", "compiled": True},
 }
+BORROWED = {"cfr_icl": "simpleclick"}  # a method that has no network of its own -> whose it goes on training here
 UNASKED = list(WAYS)[:3]  # compiling takes minutes, and brings nothing on a CPU
 
 
@@ -88,10 +90,14 @@ class Stopwatches(pl.Callback):
         self.steps += 1
 
 
-def module_of(method: str) -> type[pl.LightningModule]:
-    """The LightningModule of a method."""
+def module_of(method: str, variant: str, network_options: dict[str, Any] | None = None) -> pl.LightningModule:
+    """The LightningModule of a method with an untrained network."""
+    if method in BORROWED:
+        hyper_parameters = {"variant": variant, "network_options": network_options or {}}
+        return CFRICL(method_package(BORROWED[method]).build(hyper_parameters))
     found = vars(import_module(f"{METHODS[method]}.module")).values()
-    return next(kind for kind in found if getattr(kind, "method", None) == method)
+    kind = next(kind for kind in found if getattr(kind, "method", None) == method)
+    return kind(variant=variant, network_options=network_options)
 
 
 def drawn_scenes(batch: int, crop: int, side: int, steps: int, warm_up: int, workers: int) -> InteractiveDataModule:
@@ -111,10 +117,10 @@ def drawn_scenes(batch: int, crop: int, side: int, steps: int, warm_up: int, wor
     return datamodule
 
 
-def measure(kind: type[pl.LightningModule], variant: str, way: dict[str, Any], options: Any) -> dict[str, float]:
+def measure(variant: str, way: dict[str, Any], options: Any) -> dict[str, float]:
     """Samples per second and shares of the wall time."""
     pl.seed_everything(0, verbose=False)
-    module = kind(variant=variant, network_options=way.get("network_options"))
+    module = module_of(options.method, variant, way.get("network_options"))
     datamodule = drawn_scenes(
         options.batch, options.crop, options.side, options.steps, options.warm_up, options.workers
     )
@@ -152,7 +158,7 @@ def measure(kind: type[pl.LightningModule], variant: str, way: dict[str, Any], o
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", choices=list(METHODS), default="simpleclick")
+    parser.add_argument("--method", choices=[*METHODS, *BORROWED], default="simpleclick")
     parser.add_argument("--variant", help="default: xtiny, with --gpu base")
     parser.add_argument("--batch", type=int, help="default: 8, with --gpu 32")
     parser.add_argument("--crop", type=int, default=448)
@@ -170,13 +176,12 @@ def main() -> None:
     variant = options.variant or ("base" if options.gpu else "xtiny")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore")  # Lightning's remarks on a run that is meant to be this short
-    kind = module_of(options.method)
     device = torch.cuda.get_device_name() if options.gpu else f"CPU, {torch.get_num_threads()} threads"
     keep_freed_memory()  # as `clicklab fit` does
     rows: dict[str, dict[str, float]] = {}
     print(f"{options.method} {variant}, batch {options.batch}, crops of {options.crop}, {device}")
     for name in options.ways or (WAYS if options.gpu else UNASKED):
-        rows[name] = measure(kind, variant, WAYS[name], options)
+        rows[name] = measure(variant, WAYS[name], options)
         first = next(iter(rows.values()))["samples per second"]
         rows[name]["ratio"] = rows[name]["samples per second"] / first
         shares = ", ".join(

@@ -49,6 +49,15 @@ def test_benchmark_runs(name, tmp_path):
     assert record and printed.strip()
 
 
+def test_a_step_of_cfr_icl_costs_three_learnt_passes(tmp_path):
+    """Three passes with their backward passes of twice the work and one without; else 1.5 without and one with."""
+    record, _ = run("step_cost", ["--only", "simpleclick:mini", "cfr_icl:mini"], tmp_path)
+    plain, costly = record["networks"]
+    assert costly["method"] == "cfr_icl" and costly["crop"] == plain["crop"]
+    assert costly["arithmetic"] / plain["arithmetic"] == pytest.approx((3 * 3 + 1) / (3 + 1.5), rel=0.02)
+    run("train_step", ["--method", "cfr_icl", *SMALL["train_step"].split(), "--ways", "32-true"], tmp_path)
+
+
 def saved(method: str, folder: Path) -> str:
     """An untrained network as a checkpoint of ours."""
     torch.manual_seed(0)
@@ -96,8 +105,15 @@ def test_hours_are_samples_over_speed(tmp_path):
         record["rows"] = {"bf16-mixed": {"samples per second": speed}}
         (tmp_path / f"batch{batch}.json").write_text(json.dumps(record))
     files = [str(path) for path in sorted(tmp_path.glob("batch*.json"))]
-    record, _ = run("hours", [*files, "--only", "simpleclick", "ritm", "--efficiency", "0.5"], tmp_path)
-    simpleclick, ritm = record["recipes"]
+    learnt = {"method": "cfr_icl", "variant": "base", "crop": 448, "batch": 140}
+    learnt["rows"] = {"bf16-mixed": {"samples per second": 50.0}}
+    (tmp_path / "cfr.json").write_text(json.dumps(learnt))
+    wanted = ["simpleclick", "ritm", "cfr_icl", "cfr_icl:no_icl"]
+    options = [*files, str(tmp_path / "cfr.json"), "--only", *wanted, "--efficiency", "0.5"]
+    record, _ = run("hours", options, tmp_path)
+    simpleclick, ritm, cfr_icl, plain = record["recipes"]
+    assert cfr_icl["one"]["samples per second"] == 50  # every round is learnt from
+    assert plain["one"]["samples per second"] == 100  # only the last one, as SimpleClick does
     assert simpleclick["steps"] == 55 * 937 and simpleclick["samples"] == 55 * 937 * 32
     assert simpleclick["one"]["hours"] == pytest.approx(55 * 937 * 32 / 100 / 3600)
     assert simpleclick["several"]["hours"] == pytest.approx(55 * 937 * 32 / (80 * 8 * 0.5) / 3600)
