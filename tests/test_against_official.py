@@ -26,6 +26,7 @@ FILES = {
         from official_simpleclick import official_checkpoint
         from torch import nn
         from clicklab.methods import method_package
+        from clicklab.records import Clicks
 
         class PlainVitModel(nn.Module):
             def __init__(self, **sizes):
@@ -41,6 +42,13 @@ FILES = {
             def load_state_dict(self, weights):
                 checkpoint = {"state_dict": weights, "config": self._config}
                 self.inner = method_package("simpleclick").from_official(checkpoint)
+
+            def forward(self, image, points):
+                assert points.shape[1:] == (48, 3) and not (points[:, :, 2] == 0).any()
+                clicks = [[(y, x, int(slot < 24)) for slot, (y, x, order) in enumerate(row.tolist()) if order > 0]
+                          for row in points]
+                answer = self.inner(image[:, :3], Clicks.from_list(clicks), image[:, 3:])
+                return {"instances": answer.logits}
     """,
     "model/modeling/transformer_helper/cross_entropy_loss.py": "class CrossEntropyLoss: ...",
     "model/losses.py": """
@@ -63,17 +71,12 @@ FILES = {
         import random
         import torch
         from torch.utils.tensorboard import SummaryWriter
-        from clicklab.records import Clicks
 
         class ISTrainer:
             def batch_forward(self, data):
                 rounds.append(random.randint(0, self.max_num_next_clicks))
-                rows = data["points"]
-                assert rows.shape[1:] == (48, 3) and not (rows[:, :, 2] == 0).any()
-                clicks = [[(y, x, int(slot < 24)) for slot, (y, x, order) in enumerate(row.tolist()) if order > 0]
-                          for row in rows]
                 before = torch.zeros_like(data["images"][:, :1])
-                logits = self.net.inner(data["images"], Clicks.from_list(clicks), before).logits
+                logits = self.net(torch.cat([data["images"], before], dim=1), data["points"])["instances"]
                 loss = self.loss_cfg.instance_loss(logits, data["instances"]).mean()
                 return loss * self.loss_cfg.instance_loss_weight, {}, data, {}
 
@@ -173,6 +176,18 @@ def test_training_steps_start_from_the_same_loss(code, tmp_path):
     assert rows["bf16-mixed"]["first loss"] == pytest.approx(rows["official"]["first loss"], rel=0.05)
     assert all(len(row["seconds"]) == 2 and row["samples per second"] > 0 for row in rows.values())
     assert 0 < rows["32-true"]["share of clicks"] < 1
+
+
+def test_briefly_trained_weights_serve_both_sides(code, tmp_path):
+    export_scenes([Shapes(length=2, size=(60, 80))[n] for n in range(2)], tmp_path / "GrabCut", "grabcut", split="val")
+    grabcut = ["--grabcut", str(tmp_path / "GrabCut"), "--batch", "1"]
+    done = run("brief_training.py", [str(code), "xtiny", *grabcut, "--seconds", "0", "--output", "new/a.pth"], tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("1 steps of 1, loss ")
+    weights = ["--weights", "new/a.pth", "--clicks", "1", "--output", "record.json"]
+    done = run("evaluate.py", [str(code), "xtiny", *grabcut, *weights], tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((tmp_path / "record.json").read_text())["rows"]["32-true"]["same clicks"] == 2
 
 
 def test_a_wrong_folder_is_one_message(code, tmp_path):
