@@ -125,6 +125,24 @@ def test_a_failing_network_leaves_the_session_as_it_was():
     assert session.clicks == () and not session.mask.any()
 
 
+def test_a_network_in_training_answers_as_in_eval_mode_and_learns_nothing():
+    class Learning(Analytic):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.dropout = nn.BatchNorm2d(3), nn.Dropout(0.5)
+
+        def forward(self, image, clicks, prev_mask):
+            return super().forward(self.dropout(self.norm(image)), clicks, prev_mask)
+
+    network = Learning()
+    network.dropout.eval()
+    masks = [session_of(network).add_click(*CLICKS[0]) for _ in range(2)]
+    assert network.training and network.norm.training and not network.dropout.training
+    assert not network.norm.running_mean.any()  # an answer is no training step
+    np.testing.assert_array_equal(masks[0], masks[1])
+    np.testing.assert_array_equal(masks[0], session_of(Learning().eval()).add_click(*CLICKS[0]))
+
+
 def test_bad_input_is_named():
     session = Session(Predictor(Analytic()))
     with pytest.raises(ValueError, match="set_image first"):

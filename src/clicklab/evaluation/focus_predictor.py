@@ -56,7 +56,7 @@ class FocusPredictor(Predictor):
     the network goes on seeing its own probabilities.
 
     Args:
-        network: `start`, `step` and `refine`, and `image_size`, the side of its views; in eval mode.
+        network: `start`, `step` and `refine`, and `image_size`, the side of its views.
         protocol: the settings. `longest_side` has no meaning, because all views have one size.
         view_scale: not obeyed: officially the views have one size on all datasets.
         device: where the sessions live; default: where the network is.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from clicklab.evaluation.journal import Journal, checksum, fingerprint
 from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
-from clicklab.evaluation.predictor import Predictor, predictor_for
+from clicklab.evaluation.predictor import Predictor, in_eval_mode, predictor_for
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.report import dataset_record, save_results
 from clicklab.evaluation.robustness import Objects, PerturbedObjects
@@ -87,7 +87,7 @@ def evaluate_objects(
         journal = Journal(Path(output) / JOURNAL, _journal_settings(settings, run))
     data = {name: {"objects": len(objects)} | _told(objects) for name, objects in datasets.items()}
     results: dict[str, Any] = {"protocol": settings, "run": run, "data": data, "datasets": {}}
-    with _in_eval_mode(network), closing(journal) if journal else nullcontext():
+    with in_eval_mode(network), closing(journal) if journal else nullcontext():
         played_network = _compiled_copy(network) if compiled else network
         for name, objects in datasets.items():
             for suffix, way in protocol.plays(network).items():
@@ -98,18 +98,6 @@ def evaluate_objects(
     if output is not None:
         save_results(results, output)
     return results
-
-
-@contextmanager
-def _in_eval_mode(network: nn.Module) -> Generator[None]:
-    """Every part in eval mode; afterwards each in its own again, frozen norms frozen."""
-    modes = {part: part.training for part in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def _device_of(network: nn.Module) -> torch.device:

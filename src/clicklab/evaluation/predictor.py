@@ -35,8 +35,9 @@ class Predictor:
     `predictor_for` finds it.
 
     Args:
-        network: keeps the network contract (`start` and `step`, or only `forward`), in eval mode. One with batch
-            norms is copied to fold them, so that later changes of its weights want a new predictor.
+        network: keeps the network contract (`start` and `step`, or only `forward`). It answers in eval mode, whatever
+            its mode is. One with batch norms in eval mode is copied to fold them, so that later changes of its
+            weights want a new predictor.
         protocol: the settings.
         view_scale: what the dataset asks for (DAVIS 1.5); the protocol may overrule it.
         device: where the sessions live; default: where the network is.
@@ -76,8 +77,9 @@ class Predictor:
             ValueError: the answer is no number. It is looked at after the first click of a dialogue, and in float16,
                 whose range a network may outgrow later on, after every click.
         """
-        self.answer_once(sessions)
-        refine(sessions, self.answer_once, self.protocol)
+        with in_eval_mode(self.network):
+            self.answer_once(sessions)
+            refine(sessions, self.answer_once, self.protocol)
         lowered = self.protocol.precision == "16-mixed"
         suspects = sessions if lowered else [session for session in sessions if len(session.clicks) == 1]
         if suspects and not torch.stack([session.map.sum() for session in suspects]).isfinite().all():
@@ -233,6 +235,19 @@ def predictor_for(
     """The predictor that the network brings (its attribute `predictor`), or the default one; arguments as there."""
     kind: type[Predictor] = getattr(network, "predictor", Predictor)
     return kind(network, protocol, view_scale, device, context)
+
+
+@contextmanager
+def in_eval_mode(network: nn.Module) -> Generator[None]:
+    """Every part in eval mode; afterwards each in its own again, frozen norms frozen."""
+    training = [part for part in network.modules() if part.training]
+    if training:
+        network.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 @contextmanager
