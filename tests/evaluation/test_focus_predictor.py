@@ -94,6 +94,20 @@ def test_a_given_mask_is_corrected_part_by_part():
         assert not changed.any() or changed[y, x]
 
 
+def test_broken_weights_show_where_a_mask_is_corrected_too():
+    class Broken(TwoPass):
+        def step(self, state, clicks, prev_mask):
+            answer = super().step(state, clicks, prev_mask)
+            return replace(answer, logits=answer.logits * float("nan"))
+
+    item = objects()[0]
+    session = Session(FocusPredictor(Broken()))
+    session.set_image(item.image)
+    session.set_mask(item.initial_mask)
+    with pytest.raises(ValueError, match="no number; the network's weights are broken"):
+        session.add_click(40, 40)
+
+
 def test_undo_takes_a_correction_back_with_its_memory():
     session, masks = corrected(Protocol(**SMALL))
     again = session.mask

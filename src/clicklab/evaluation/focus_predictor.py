@@ -114,7 +114,7 @@ class FocusPredictor(Predictor):
         return answers
 
     def previous(self, session: Session) -> Tensor:
-        """(H, W) probability of the mask that the network is shown with the new click."""
+        """As `Predictor.previous`; where a given mask is corrected, not the mask that the user sees."""
         memory = session.turn.memory
         return memory.probability if isinstance(memory, Correction) else session.map
 

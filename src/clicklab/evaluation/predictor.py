@@ -82,7 +82,7 @@ class Predictor:
             refine(sessions, self.answer_once, self.protocol)
         lowered = self.protocol.precision == "16-mixed"
         suspects = sessions if lowered else [session for session in sessions if len(session.clicks) == 1]
-        if suspects and not torch.stack([session.map.sum() for session in suspects]).isfinite().all():
+        if suspects and not torch.stack([self.previous(session).sum() for session in suspects]).isfinite().all():
             reason = "the network's weights are broken: train with a lower learning rate, from an earlier checkpoint"
             if lowered:
                 reason = "with precision 16-mixed values end at 65504: evaluate with precision bf16-mixed or 32-true"
@@ -131,6 +131,10 @@ class Predictor:
         """What the network sees of a zoomed frame: all of it, unless the protocol limits its size."""
         limit = self.protocol.longest_side
         return View((frame,) if limit is None else (frame, limit_longest_side(frame.size, limit)))
+
+    def previous(self, session: Session) -> Tensor:
+        """(H, W) probability of the mask that the network is shown with the next click: its own last answer."""
+        return session.map
 
     def merge(self, logits: Tensor, score: Tensor | None, extras: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Views of each session into one answer: mean of the logits and of the scores, candidate by candidate.
@@ -182,7 +186,7 @@ class Predictor:
     def _run_network(self, sessions: Sequence[Session], views: Sequence[View]) -> tuple[Prediction, list[Any]]:
         """Prediction for (B * V) rows, a view and its mirror next to each other; and the state of each session."""
         clicks = self._clicks(sessions, views)
-        previous = self._seen([session.map[None] for session in sessions], views)
+        previous = self._seen([self.previous(session)[None] for session in sessions], views)
         if not self.reuses_state:
             with self.context():
                 prediction = self.network(self._seen([session.pixels for session in sessions], views), clicks, previous)
