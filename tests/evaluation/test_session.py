@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -67,8 +69,10 @@ def test_candidates_and_choice():
     np.testing.assert_array_equal(session.mask, other)  # the choice is part of what undo restores
     session.choose(2)
     assert (session.add_click(*CLICKS[1]) != after_choice).any()  # and the network reads the chosen mask
-    with pytest.raises(ValueError, match="no candidate 3"):
-        session.choose(3)
+    for index in (3, -1, 0.5):
+        with pytest.raises(ValueError, match=f"no candidate {index}"):
+            session.choose(index)
+    assert session.mask.any()
 
 
 def test_an_existing_mask_is_the_previous_mask_of_the_next_click():
@@ -80,6 +84,36 @@ def test_an_existing_mask_is_the_previous_mask_of_the_next_click():
     np.testing.assert_array_equal(session.mask, OBJECT.target == 1)
     session.undo()
     assert not session.mask.any()
+
+
+def test_arrays_given_out_and_taken_in_are_the_callers_own():
+    """On a CPU they were the session's memory: writing into one changed the mask, and what undo went back to."""
+    session = session_of(Staged(candidates=3))
+    given = np.zeros(OBJECT.target.shape, dtype=np.float32)
+    session.set_mask(given)
+    given[:] = 1
+    assert not session.mask.any()
+    session.add_click(*CLICKS[0])
+    for name in ("probability", "candidates", "scores", "mask"):
+        kept = getattr(session, name).copy()
+        getattr(session, name)[:] = 0
+        np.testing.assert_array_equal(getattr(session, name), kept)
+
+
+def test_a_read_only_image_is_taken_without_a_warning():
+    """As `np.asarray` of a PIL image gives it."""
+    image = OBJECT.image.copy()
+    image.flags.writeable = False
+    session = Session(Predictor(Analytic(), PROTOCOL))
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # otherwise one test of a process sees it
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            session.set_image(image)
+    finally:
+        torch.set_warn_always(always)
+    np.testing.assert_allclose(session.pixels[1].numpy(), image[..., 1] / 255, atol=1e-6)
 
 
 def test_start_runs_only_when_the_view_changes():
@@ -158,3 +192,6 @@ def test_bad_input_is_named():
         session.set_mask(np.zeros((3, 3), bool))
     with pytest.raises(ValueError, match="between 0 and 1"):
         session.set_mask(np.full((260, 330), 255, np.uint8))
+    for mask, name in (([[True]], "list"), (np.zeros((260, 330), complex), "complex128")):
+        with pytest.raises(ValueError, match=f"bools or probabilities, got {name}"):
+            session.set_mask(mask)

@@ -95,7 +95,7 @@ class Session:
             raise ValueError(f"image must be a numpy array (H, W, 3) uint8 RGB, got a {type(image).__name__}")
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.predictor.device)
+        pixels = torch.from_numpy(np.array(image)).to(self.predictor.device)  # a copy: it may be read-only
         self._pixels = pixels.permute(2, 0, 1).float().div(255)
         self.turns = [Turn()]
 
@@ -134,14 +134,17 @@ class Session:
             mask: (H, W) bool or probability in [0, 1].
 
         Raises:
-            ValueError: no image yet, another size than the image, or values outside [0, 1].
+            ValueError: no image yet, no array of numbers, another size than the image, or values outside [0, 1].
         """
+        if not isinstance(mask, np.ndarray) or mask.dtype.kind not in "biuf":
+            given = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
+            raise ValueError(f"mask must be a numpy array (H, W) of bools or probabilities, got {given}")
         if mask.shape != self.size:
             raise ValueError(f"mask is {mask.shape}, the image {self.size}: they must have the same height and width")
-        given = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))
-        if not ((given >= 0) & (given <= 1)).all():
+        probability = torch.from_numpy(np.array(mask, dtype=np.float32))  # a copy: the array stays the caller's own
+        if not ((probability >= 0) & (probability <= 1)).all():
             raise ValueError("mask values must lie between 0 and 1 (True and False, or probabilities)")
-        self._push(Turn(candidates=given[None].to(self.predictor.device)))
+        self._push(Turn(candidates=probability[None].to(self.predictor.device)))
 
     def undo(self) -> np.ndarray:
         """Takes the last click (or `set_mask`) back and returns the mask before it.
@@ -164,10 +167,11 @@ class Session:
         Raises:
             ValueError: there is no such candidate.
         """
-        count = len(self.candidates)
-        if not 0 <= index < count:
+        found = self.turn.candidates
+        count = 0 if found is None else len(found)
+        if index not in range(count):
             raise ValueError(f"there is no candidate {index}: there are {count}, counted from 0")
-        self.turns[-1] = replace(self.turn, chosen=index)
+        self.turns[-1] = replace(self.turn, chosen=int(index))
         return self.mask
 
     @property
@@ -204,8 +208,8 @@ class Session:
 
     @property
     def probability(self) -> np.ndarray:
-        """(H, W) float32 probability of the mask; zeros at the start."""
-        return self.map.cpu().numpy()
+        """(H, W) float32 probability of the mask; zeros at the start. A copy, as all arrays given out."""
+        return _copied(self.map)
 
     @property
     def mask(self) -> np.ndarray:
@@ -216,12 +220,17 @@ class Session:
     def candidates(self) -> np.ndarray:
         """(K, H, W) float32 probability of all masks answered to the last click; (0, H, W) at the start."""
         found = self.turn.candidates
-        return np.zeros((0, *self.size), dtype=np.float32) if found is None else found.cpu().numpy()
+        return np.zeros((0, *self.size), dtype=np.float32) if found is None else _copied(found)
 
     @property
     def scores(self) -> np.ndarray | None:
         """(K,) the network's trust in each candidate; None when it gives one mask only."""
-        return None if self.turn.score is None else self.turn.score.cpu().numpy()
+        return None if self.turn.score is None else _copied(self.turn.score)
 
     def _push(self, turn: Turn) -> None:
         self.turns = [*self.turns, turn] if self.keep_history else [turn]
+
+
+def _copied(values: Tensor) -> np.ndarray:
+    """An array of the caller's own: on a CPU a tensor's `numpy` is the dialogue's memory."""
+    return values.to("cpu", copy=True).numpy()
