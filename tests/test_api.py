@@ -28,6 +28,31 @@ def test_a_toy_is_measured_like_any_network():
     assert results["protocol"]["max_clicks"] == 3
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda logits: logits, r"answered a Tensor, wanted: clicklab\.Prediction"),
+        (lambda logits: clicklab.Prediction(logits.numpy()), "logits ndarray"),
+        (
+            lambda logits: clicklab.Prediction(logits[:, 0]),
+            r"logits Tensor \(2, 448, 448\), wanted: .* \(2, K, 448, 448\)",
+        ),
+        (lambda logits: clicklab.Prediction(logits[:1]), r"logits Tensor \(1, 1, 448, 448\)"),
+        (lambda logits: clicklab.Prediction(logits[:, :0]), r"logits Tensor \(2, 0, 448, 448\)"),
+        (lambda logits: clicklab.Prediction(logits[..., ::2, ::2]), r"logits Tensor \(2, 1, 224, 224\)"),
+        (lambda logits: clicklab.Prediction(logits, [0.5, 0.5]), r"score list \(\), wanted: .* \(2, 1\)"),
+        (lambda logits: clicklab.Prediction(logits, logits.mean(dim=(1, 2, 3))), r"score Tensor \(2,\)"),
+    ],
+)
+def test_an_answer_of_another_form_is_named(answer, words):
+    class Odd(NearestColour):
+        def forward(self, image, clicks, prev_mask):
+            return answer(super().forward(image, clicks, prev_mask).logits)
+
+    with pytest.raises(ValueError, match=words):
+        clicklab.evaluate(Odd(), {"Shapes": Shapes(length=1, size=64)}, limit=1, max_clicks=1)
+
+
 def test_what_clicklab_offers():
     assert {"Clicks", "Prediction", "Session", "evaluate", "load"} <= set(clicklab.__all__)
     with pytest.raises(AttributeError, match="lode"):

@@ -30,7 +30,8 @@ def evaluate(
     """Plays the evaluation robot on every object and returns the record that `results.json` holds.
 
     Args:
-        network: keeps the network contract; `forward(image, clicks, prev_mask) -> Prediction` is enough.
+        network: keeps the network contract; `forward(image, clicks, prev_mask) -> Prediction` is enough. One that
+            answers several candidates says how many in its attribute `candidates`, to be measured with the oracle too.
         data: name of `data_modules.datasets.DATASETS` -> folder in the official layout, or an opened dataset.
         output: folder for `results.json`, table, CSV, curve, and the journal from which a broken run resumes.
         limit: only the first objects of each dataset.
@@ -43,8 +44,8 @@ def evaluate(
 
     Raises:
         FileNotFoundError: a folder is missing; the message says where the set comes from.
-        ValueError: an unknown dataset name, an impossible option, an answer that is no number, or `output` holds
-            results of other settings or of other data.
+        ValueError: an unknown dataset name, an impossible option, an answer of another form or that is no number, or
+            `output` holds results of other settings or of other data.
     """
     datasets = {
         name: EvaluationObjects(source if isinstance(source, SceneDataset) else open_dataset(name, source), limit=limit)

@@ -74,8 +74,9 @@ class Predictor:
         """Replaces the last turn of every session by the answered one, refined as often as the protocol says.
 
         Raises:
-            ValueError: the answer is no number. It is looked at after the first click of a dialogue, and in float16,
-                whose range a network may outgrow later on, after every click.
+            ValueError: the network's answer is no `Prediction` of the right shape, or no number. Numbers are looked at
+                after the first click of a dialogue, and in float16, whose range a network may outgrow later on, after
+                every click.
         """
         with in_eval_mode(self.network):
             self.answer_once(sessions)
@@ -186,15 +187,16 @@ class Predictor:
     def _run_network(self, sessions: Sequence[Session], views: Sequence[View]) -> tuple[Prediction, list[Any]]:
         """Prediction for (B * V) rows, a view and its mirror next to each other; and the state of each session."""
         clicks = self._clicks(sessions, views)
+        size = views[0].size
         previous = self._seen([self.previous(session)[None] for session in sessions], views)
         if not self.reuses_state:
             with self.context():
                 prediction = self.network(self._seen([session.pixels for session in sessions], views), clicks, previous)
-            return prediction, [None] * len(sessions)
+            return checked(prediction, len(previous), size), [None] * len(sessions)
         states = self._states(sessions, views)
         joined = join_states(states)
         with self.context():
-            prediction = self.network.step(joined, clicks, previous)  # ty: ignore[not-callable]
+            prediction = checked(self.network.step(joined, clicks, previous), len(previous), size)  # ty: ignore[not-callable]
         if prediction.state is not None and prediction.state is not joined:
             states = split_state(prediction.state, len(sessions))
         return prediction, states
@@ -239,6 +241,23 @@ def predictor_for(
     """The predictor that the network brings (its attribute `predictor`), or the default one; arguments as there."""
     kind: type[Predictor] = getattr(network, "predictor", Predictor)
     return kind(network, protocol, view_scale, device, context)
+
+
+def checked(prediction: Any, rows: int, size: Size) -> Prediction:
+    """What a network answered to `rows` images of `size` (h, w). Raises ValueError where it is not as promised."""
+    if not isinstance(prediction, Prediction):
+        raise ValueError(f"the network answered a {type(prediction).__name__}, wanted: clicklab.Prediction(logits)")
+    logits, score = prediction.logits, prediction.score
+    shape = tuple(getattr(logits, "shape", ()))
+    if not isinstance(logits, Tensor) or len(shape) != 4 or shape[1] < 1 or (shape[0], *shape[2:]) != (rows, *size):
+        raise ValueError(
+            f"the network answered logits {type(logits).__name__} {shape}, wanted: a tensor ({rows}, K, {size[0]}, "
+            f"{size[1]}), K masks for each image, at its size"
+        )
+    if score is not None and not (isinstance(score, Tensor) and score.shape == shape[:2]):
+        found = f"{type(score).__name__} {tuple(getattr(score, 'shape', ()))}"
+        raise ValueError(f"the network answered score {found}, wanted: a tensor {shape[:2]}, one number for each mask")
+    return prediction
 
 
 @contextmanager
