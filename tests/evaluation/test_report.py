@@ -138,6 +138,15 @@ def test_a_journal_of_other_settings_is_refused(tmp_path):
             Journal(tmp_path / JOURNAL, {})
 
 
+def test_a_run_that_came_to_no_result_binds_nobody_to_its_settings(tmp_path):
+    """As after a wrong batch size, or Ctrl-C in the first seconds."""
+    with pytest.raises(ValueError, match="batch_size"):
+        evaluate_objects(Analytic(), {"A": Drawn(1)}, PROTOCOL, output=tmp_path, batch_size=0)
+    evaluate_objects(Analytic(), {"A": Drawn(1)}, replace(PROTOCOL, max_clicks=2), output=tmp_path)
+    header, row = (tmp_path / JOURNAL).read_text().splitlines()
+    assert json.loads(header)["settings"]["max_clicks"] == 2 and json.loads(row)["index"] == 0
+
+
 class Renamed(Drawn):
     """Other pictures, or the same ones under other names."""
 

@@ -40,7 +40,7 @@ class Journal:
         rows, length = self._read()
         try:
             if rows:
-                self._check(rows[0].get("settings"), json.loads(json.dumps(settings)))
+                self._check(rows[0].get("settings"), json.loads(json.dumps(settings)), empty=len(rows) == 1)
             for row in rows[1:]:
                 self._take(row)
         except (AttributeError, KeyError, TypeError) as error:
@@ -48,8 +48,8 @@ class Journal:
                 f"{path} is no journal of this version of ClickLab ({error!r}); remove it to start anew"
             ) from error
         self._file: IO[str] = path.open("a")
-        self._file.truncate(length)
-        if not rows:
+        self._file.truncate(length if len(rows) > 1 else 0)
+        if len(rows) < 2:
             self._write({"settings": settings})
 
     def add(self, dataset: str, result: ObjectResult, checksum: int) -> None:
@@ -81,9 +81,11 @@ class Journal:
         self.finished.setdefault(dataset, {})[row["index"]] = ObjectResult(**row)
         self.checksums.setdefault(dataset, {})[row["index"]] = checksum
 
-    def _check(self, found: dict[str, Any] | None, wanted: dict[str, Any]) -> None:
+    def _check(self, found: dict[str, Any] | None, wanted: dict[str, Any], empty: bool) -> None:
         if found is None:
             raise ValueError(f"{self.path} has no header; remove it to start anew")
+        if empty:  # of a run that failed or was stopped before its first result: whoever mends a setting may go on
+            return
         other = [name for name in wanted if found.get(name) != wanted[name]]
         if other:
             changes = "; ".join(f"{name}: {found.get(name)} there, {wanted[name]} now" for name in other)
