@@ -33,7 +33,7 @@ def test_undo_restores_everything():
     turns = list(session.turns)
     session.undo()
     session.undo()
-    assert session.turn is turns[2] and len(session.clicks) == 2
+    assert session.turn.state is turns[2].state and len(session.clicks) == 2
     np.testing.assert_array_equal(session.mask, masks[1])
     replayed = [session.add_click(*click) for click in CLICKS[2:]]
     np.testing.assert_array_equal(replayed, masks[2:])
@@ -43,6 +43,24 @@ def test_undo_restores_everything():
     assert not session.mask.any()
     with pytest.raises(ValueError, match="nothing to undo"):
         session.undo()
+
+
+def test_history_keeps_candidates_as_the_network_saw_them():
+    """Seven maps of a large photo for each of many clicks would fill the memory. Undo brings them back to the bit."""
+    session, small = session_of(Staged(candidates=3)), session_of(Staged(candidates=3), Protocol(zoom_size=400))
+    shown = []
+    for click in CLICKS:
+        session.add_click(*click)
+        small.add_click(*click)
+        shown.append(session.candidates)
+    assert [turn.candidates is None for turn in session.turns] == [True] * len(CLICKS) + [False]
+    assert session.turns[1].seen.shape == (3, 64, 64)
+    assert all(turn.seen is None for turn in small.turns)  # views that are larger than the image save nothing
+    for candidates in shown[-2::-1]:
+        session.undo()
+        np.testing.assert_array_equal(session.candidates, candidates)
+    session.choose(0)
+    np.testing.assert_array_equal(session.mask, shown[0][0] > 0.49)
 
 
 def test_reset_and_a_new_image_start_anew():

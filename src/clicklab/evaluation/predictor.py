@@ -178,6 +178,7 @@ class Predictor:
             session.turns[-1] = replace(
                 session.turn,
                 candidates=candidates,
+                seen=probability[row] if probability[row].numel() < candidates.numel() else None,
                 lines=self.lines_of(self.remember(logits[row], candidates, view)),
                 score=None if score is None else score[row],
                 chosen=best[row],

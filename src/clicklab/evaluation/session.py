@@ -21,7 +21,9 @@ class Turn:
 
     Attributes:
         clicks: (y, x, label) in pixels of the full image, in click order.
-        candidates: (K, H, W) float32 probability of the masks answered, None before the first answer.
+        candidates: (K, H, W) float32 probability of the masks answered, None before the first answer, and in earlier
+            turns that `seen` restores.
+        seen: (K, h, w) the same in the view, where that is all and smaller; else None.
         score: (K,) trust in each candidate, None when there is one.
         chosen: the candidate that is the mask.
         lines: (K, H + W) rows and columns that hold a pixel of what the zoom-in takes for the object
@@ -36,6 +38,7 @@ class Turn:
 
     clicks: tuple[Click, ...] = ()
     candidates: Tensor | None = None
+    seen: Tensor | None = None
     score: Tensor | None = None
     chosen: int = 0
     lines: Tensor | None = None
@@ -44,6 +47,16 @@ class Turn:
     state: Any = None
     memory: Any = None
     changes: tuple[int, ...] = ()
+
+    def put_away(self) -> Turn:
+        """As history keeps it: K maps of a large photo for every click would soon fill the memory."""
+        return self if self.seen is None else replace(self, candidates=None)
+
+    def restored(self) -> Turn:
+        """The inverse of `put_away`, to the bit."""
+        if self.candidates is not None or self.seen is None or self.view is None:
+            return self
+        return replace(self, candidates=self.view.back(self.seen))
 
 
 class Answerer(Protocol):
@@ -155,6 +168,7 @@ class Session:
         if len(self.turns) < 2:
             raise ValueError("there is nothing to undo")
         self.turns.pop()
+        self.turns[-1] = self.turn.restored()
         return self.mask
 
     def reset(self) -> None:
@@ -228,7 +242,8 @@ class Session:
         return None if self.turn.score is None else _copied(self.turn.score)
 
     def _push(self, turn: Turn) -> None:
-        self.turns = [*self.turns, turn] if self.keep_history else [turn]
+        earlier = [*self.turns[:-1], self.turn.put_away()] if self.keep_history else []
+        self.turns = [*earlier, turn]
 
 
 def _copied(values: Tensor) -> np.ndarray:
