@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import cv2
 import numpy as np
@@ -136,6 +138,21 @@ def test_options_of_a_reader_stand_behind_its_folder(checkpoint, tmp_path, capsy
     assert evaluate(checkpoint, f"{tmp_path / 'soft'}?kind=binary", tmp_path / "b", *few) == 0
     assert json.loads((tmp_path / "b" / "results.json").read_text())["data"]["Folder"]["kind"] == "binary"
     assert main(["data", "check", f"Folder={tmp_path / 'soft'}?kind=binary"]) == 0
+
+
+def test_names_that_are_no_text_are_told_as_they_are(checkpoint, photos, tmp_path, capsysbinary):
+    """A broken file called caf\\xe9.png: its name stands in the table, in what is printed and in the report."""
+    odd = tmp_path / "odd"
+    shutil.copytree(photos, odd)
+    name = os.fsdecode(b"caf\xe9.png")
+    (odd / "images" / name).write_bytes(b"no image")
+    shutil.copy(next((odd / "masks").rglob("*.png")), odd / "masks" / name)
+    assert evaluate(checkpoint, odd, tmp_path / "out", "--max-clicks", "1") == 0
+    assert b"caf\xe9.png: not a readable image" in capsysbinary.readouterr().out
+    assert b"caf\xe9.png: not a readable image" in (tmp_path / "out" / "table.txt").read_bytes()
+    assert (tmp_path / "out" / "curve.png").exists()
+    assert main(["data", "check", f"Folder={odd}"]) == 1
+    assert b"broken: " in capsysbinary.readouterr().out
 
 
 def test_evaluation_leaves_the_mode_of_a_network_alone(checkpoint, photos):

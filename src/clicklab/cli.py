@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ def main(argv: list[str] | None = None) -> int:
 
     arguments = sys.argv[1:] if argv is None else argv
     keep_freed_memory()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names need not be text: such bytes are printed as they are
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         if arguments and arguments[0] in TRAINING:
             from clicklab.train_command import train

@@ -26,6 +26,7 @@ from clicklab.evaluation.transforms import ZoomIn
 from clicklab.records import POSITIVE, EvaluationObject, SkippedObject
 
 SHOWN_CLICKS = (1, 2, 3, 5, 10, 20)  # columns of mean IoU, as RITM prints them
+AS_THEY_ARE = "surrogateescape"  # file names need not be text: such bytes are written as they are
 OVERLAY = np.array([255, 64, 32], dtype=np.float32)
 
 
@@ -103,7 +104,7 @@ def save_results(results: Mapping[str, Any], folder: str | Path) -> None:
     unfinished = folder / "results.json.part"
     unfinished.write_text(json.dumps(_without_nan(results), indent=1, allow_nan=False) + "\n")
     unfinished.replace(folder / "results.json")
-    (folder / "table.txt").write_text(table(results) + "\n")
+    (folder / "table.txt").write_text(table(results) + "\n", encoding="utf-8", errors=AS_THEY_ARE)
     write_csv(results, folder / "results.csv")
     curve_figure(results).savefig(folder / "curve.png", dpi=120)
 
@@ -111,8 +112,7 @@ def save_results(results: Mapping[str, Any], folder: str | Path) -> None:
 def write_csv(results: Mapping[str, Any], path: Path) -> None:
     """One row per object: clicks needed for each threshold (empty: never reached) and the IoU after each click."""
     thresholds, limit = results["protocol"]["thresholds"], results["protocol"]["max_clicks"]
-    # file names need not be text: such bytes are written as they are
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with path.open("w", newline="", encoding="utf-8", errors=AS_THEY_ARE) as file:
         writer = csv.writer(file)
         numbers = [f"NoC@{percent(t)}" for t in thresholds] + [f"IoU@{k}" for k in range(1, limit + 1)]
         writer.writerow(["dataset", "index", "name", "object", "clicks", "seconds", *numbers])
