@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from toys import Analytic, Staged, drawn_object
 
 from clicklab.evaluation.journal import Journal, checksum, fingerprint
 from clicklab.evaluation.play import JOURNAL, evaluate_objects
 from clicklab.evaluation.protocol import Protocol
-from clicklab.evaluation.report import picture_sheet, save_results, table
+from clicklab.evaluation.report import curve_figure, picture_sheet, save_results, table
 from clicklab.evaluation.transforms import ZoomIn
 from clicklab.records import SkippedObject
 
@@ -76,6 +78,22 @@ def test_files_and_table(tmp_path):
     assert "ours: preset official" in both and "theirs: preset clean" in both
     lower = {**results, "protocol": {**results["protocol"], "precision": "bf16-mixed"}}
     assert "bf16-mixed" in table(lower) and "bf16-mixed" not in table(results)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("count", "curve"), [(24, [0.5, 0.7, 0.9]), (1, [0.9]), (1, [1.0] * 20), (1, [math.nan] * 5)])
+def test_a_curve_is_readable(count, curve):
+    """All papers' datasets twice, one click, nothing to improve, nothing played."""
+    datasets = {f"dataset {row}": {"miou": curve} for row in range(count)}
+    figure = curve_figure({"protocol": {"preset": "official", "max_clicks": len(curve)}, "datasets": datasets})
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    assert axes.get_window_extent().height > 0.7 * figure.bbox.height
+    assert axes.get_legend().get_window_extent().y0 > 0
+    looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
+    assert len(looks) == count
+    assert axes.get_ylim()[1] == 1
+    assert all(tick == round(tick) for tick in axes.get_xticks())
 
 
 def test_a_dataset_without_playable_objects_is_reported(tmp_path):

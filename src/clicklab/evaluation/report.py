@@ -27,6 +27,7 @@ from clicklab.records import POSITIVE, EvaluationObject, SkippedObject
 
 SHOWN_CLICKS = (1, 2, 3, 5, 10, 20)  # columns of mean IoU, as RITM prints them
 AS_THEY_ARE = "surrogateescape"  # file names need not be text: such bytes are written as they are
+COLOURS = 10  # lines until matplotlib begins again
 OVERLAY = np.array([255, 64, 32], dtype=np.float32)
 
 
@@ -125,14 +126,17 @@ def write_csv(results: Mapping[str, Any], path: Path) -> None:
 
 def curve_figure(results: Mapping[str, Any]) -> Figure:
     """Mean IoU after each click, one line per dataset."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    datasets, limit = results["datasets"], results["protocol"]["max_clicks"]
+    figure = Figure(figsize=(7, max(4, 0.22 * len(datasets) + 0.6)), layout="constrained")  # the legend has to fit
     axes = figure.subplots()
-    for dataset, record in results["datasets"].items():
-        axes.plot(range(1, len(record["miou"]) + 1), record["miou"], marker=".", label=dataset)
-    curves = [iou for record in results["datasets"].values() for iou in record["miou"] if not math.isnan(iou)]
-    axes.set_ylim(math.floor(10 * min(curves, default=0.0)) / 10, 1)  # whole tenths: small differences look small
+    for row, (dataset, record) in enumerate(datasets.items()):
+        style = ("-", "--", ":")[row // COLOURS % 3]
+        axes.plot(range(1, len(record["miou"]) + 1), record["miou"], style, marker=".", label=dataset)
+    curves = [iou for record in datasets.values() for iou in record["miou"] if not math.isnan(iou)]
+    lowest = math.floor(10 * min(curves, default=0.0)) / 10  # whole tenths: small differences look small
+    axes.set(xlim=(0.5, limit + 0.5), ylim=(min(lowest, 0.9), 1))
     axes.set(xlabel="clicks", ylabel="mean IoU", title=f"preset {results['protocol']['preset']}")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there are no half clicks
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # there are no half clicks
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))  # beside the curves, not on them
     return figure
