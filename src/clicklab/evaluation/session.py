@@ -109,7 +109,7 @@ class Session:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
         pixels = torch.from_numpy(np.array(image)).to(self.predictor.device)  # a copy: it may be read-only
-        self._pixels = pixels.permute(2, 0, 1).float().div(255)
+        self._pixels = pixels.permute(2, 0, 1).float().div_(255)
         self.turns = [Turn()]
 
     def add_click(self, y: float, x: float, positive: bool = True) -> np.ndarray:
