@@ -66,3 +66,22 @@ def test_readme_session():
     first = session.add_click(12, 8)
     session.add_click(30, 40, positive=False)
     assert (session.undo() == first).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_clicks": 2.5}, "max_clicks is 2.5, wanted: a whole number"),
+        ({"thresholds": 0.9}, "thresholds is 0.9, wanted: a list of IoUs"),
+    ],
+)
+def test_settings_of_the_wrong_kind_are_named_before_anything_is_played(options, words):
+    with pytest.raises(ValueError, match=words):
+        clicklab.evaluate(NearestColour(), {"Shapes": Shapes(length=1, size=64)}, **options)
+
+
+def test_a_file_name_or_a_network_in_the_wrong_place_is_named():
+    with pytest.raises(TypeError, match=r"network is a str, wanted a torch module; clicklab\.load\(FILE\)"):
+        clicklab.evaluate("a.pth", {"Shapes": Shapes(length=1, size=64)})
+    with pytest.raises(TypeError, match=r"Session\(clicklab\.predictor_for\(network\)\)"):
+        clicklab.Session(NearestColour())

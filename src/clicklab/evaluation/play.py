@@ -73,9 +73,12 @@ def evaluate_objects(
         `report.dataset_record`. Datasets of a network that answers several candidates come twice (`Protocol.choice`).
 
     Raises:
+        TypeError: no network.
         ValueError: an impossible setting, an answer that is no number, or `output` holds a journal of other settings or
             of other data.
     """
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"network is a {type(network).__name__}, wanted a torch module; clicklab.load(FILE) gives one")
     protocol = protocol or Protocol()
     settings = protocol.to_dict(network)
     if device is not None:

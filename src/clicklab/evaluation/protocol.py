@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -13,6 +14,7 @@ from clicklab.evaluation.transforms import Size, ZoomIn
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # Lightning's names
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+WHOLE = ("max_clicks", "min_clicks", "longest_side", "net_clicks_limit", "cascade", "cascade_pixels", "repeats")
 ORACLE = "-oracle"  # stands behind a dataset's name where the best candidate was picked by the ground truth
 # What official code does that changes numbers and nobody would do on purpose: `official` keeps all, `clean` none.
 QUIRKS = {
@@ -109,6 +111,10 @@ class Protocol:
     late_success_fails: bool | None = None
 
     def __post_init__(self) -> None:
+        for name in WHOLE:
+            value = getattr(self, name)
+            self._check(value is None or isinstance(value, Integral), name, "a whole number")
+        self._check(isinstance(self.thresholds, (tuple, list)), "thresholds", "a list of IoUs, for example [0.9]")
         object.__setattr__(self, "thresholds", tuple(self.thresholds))
         if isinstance(self.zoom_size, list):
             object.__setattr__(self, "zoom_size", tuple(self.zoom_size))

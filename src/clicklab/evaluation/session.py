@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clicklab.clicks.geometry import Box
 from clicklab.evaluation.transforms import Click, Size, View
@@ -87,9 +87,14 @@ class Session:
     Args:
         predictor: answers clicks.
         keep_history: False keeps only the last turn (no undo), which is all that an evaluation needs.
+
+    Raises:
+        TypeError: a network instead of its predictor.
     """
 
     def __init__(self, predictor: Answerer, keep_history: bool = True) -> None:
+        if isinstance(predictor, nn.Module):
+            raise TypeError("Session wants a predictor, got a network: Session(clicklab.predictor_for(network))")
         self.predictor = predictor
         self.keep_history = keep_history
         self._pixels: Tensor | None = None
