@@ -205,3 +205,16 @@ def test_the_benchmarks_that_are_measured_are_readers(capsys, monkeypatch):
     for entry in sets.values():
         assert issubclass(resolve_name(entry["class_path"]), SceneDataset)
         assert entry["init_args"]["root"].startswith("/data/")
+
+
+@pytest.mark.parametrize(
+    ("word", "offline"), [(None, True), ("1", True), ("true", True), ("0", False), ("False", False)]
+)
+def test_whether_wandb_is_offline_may_be_said_in_either_way(word, offline, capsys, monkeypatch):
+    monkeypatch.delenv("WANDB_OFFLINE", raising=False)
+    if word:
+        monkeypatch.setenv("WANDB_OFFLINE", word)
+    with pytest.raises(SystemExit):
+        main(["fit", *files("_base/trainer", "simpleclick/config", "simpleclick/smoke"), "--print_config"])
+    loggers = yaml.safe_load(capsys.readouterr().out)["trainer"]["logger"]
+    assert loggers[1]["init_args"]["offline"] is offline

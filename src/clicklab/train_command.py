@@ -15,6 +15,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import OmegaConf
+from wandb.env import strtobool
 
 from clicklab.methods.base import ClickModule
 
@@ -23,6 +24,8 @@ SETTINGS = "clicklab_settings"  # in a checkpoint: what a run must keep to, as J
 UNUSED = {"validate": ("train",), "test": ("train", "val")}  # data that who measures need not have
 # Of no account once a run has begun: where its network came from, and what trades time for memory.
 FREE = {"pretrained", "path", "checkpoint_blocks"}
+
+OmegaConf.register_resolver("yes_or_no", strtobool, replace=True)  # for environment variables: 1 is true as well
 
 
 class SaveSettings(SaveConfigCallback):
