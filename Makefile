@@ -44,7 +44,7 @@ train-%: setup  ## train a method: make train-simpleclick VARIANT="sbd large ddp
 	@$(call known,$*,config.yaml)
 	@for f in $(VARIANT); do test -f experiments/_base/$$f.yaml || $(call known,$*,$$f.yaml); done
 	$(BIN)/clicklab fit --config experiments/_base/trainer.yaml --config experiments/$*/config.yaml \
-	  $(foreach v,$(VARIANT),--config $(call overlay,$*,$(v))) --trainer.devices=$(DEVICES) \
+	  $(addprefix --config ,$(call overlays,$*)) --trainer.devices=$(DEVICES) \
 	  --trainer.default_root_dir=runs/$(subst $(space),-,$(strip $* $(VARIANT))) $(ARGS)
 
 smoke-%: setup  ## two training steps and a short evaluation on generated data
@@ -67,8 +67,9 @@ bench: setup  ## speed, as ratios measured in one run
 .DEFAULT:
 	@echo "no target '$@'. Known ones:"; $(MAKE) --no-print-directory help; exit 2
 
-# $(1) method, $(2) name: its own overlay, or one that serves all methods
-overlay = $(firstword $(wildcard experiments/$(1)/$(2).yaml) experiments/_base/$(2).yaml)
+# $(1) method: what VARIANT names, the method's own overlays first, then those that serve all methods
+overlays = $(foreach v,$(VARIANT),$(wildcard experiments/$(1)/$(v).yaml)) \
+  $(foreach v,$(VARIANT),$(if $(wildcard experiments/$(1)/$(v).yaml),,experiments/_base/$(v).yaml))
 
 # $(1) method, $(2) file: says what exists when something does not
 define known

@@ -82,7 +82,7 @@ def test_torchrun_starts_a_run_and_slurm_goes_on_with_it(tmp_path, environment):
 def test_a_job_whose_time_is_over_goes_back_into_the_queue(tmp_path, environment):
     command(tmp_path, "srun", f'#!/bin/sh\necho "$@" > {tmp_path}/started\nsleep 2\nexit 5\n')
     command(tmp_path, "scontrol", f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
-    script = ["bash", str(BASE / "slurm.sh"), "simpleclick", "large", "compile"]
+    script = ["bash", str(BASE / "slurm.sh"), "simpleclick", "compile", "large"]
     job = subprocess.Popen(script, cwd=REPOSITORY, env=environment)
     while not (tmp_path / "started").exists():
         time.sleep(0.05)
@@ -90,5 +90,5 @@ def test_a_job_whose_time_is_over_goes_back_into_the_queue(tmp_path, environment
     assert job.wait(timeout=60) == 5  # it waits for the tasks, which SLURM ends
     assert (tmp_path / "asked").read_text().split() == ["requeue", "4242"]
     configs = [word for word in (tmp_path / "started").read_text().split() if word.endswith(".yaml")]
-    names = ["_base/trainer", "simpleclick/config", "simpleclick/large", "_base/compile", "_base/ddp"]
+    names = ["_base/trainer", "simpleclick/config", "simpleclick/large", "_base/ddp", "_base/compile"]
     assert configs == [f"experiments/{name}.yaml" for name in names]

@@ -45,10 +45,11 @@ def test_a_wrong_variant_lists_the_files():
     assert "huge.yaml" in answer.stdout + answer.stderr
 
 
-def test_variants_are_merged_in_order_after_the_method_and_shared_ones_have_no_copy_per_method():
-    answer = make("--dry-run", "train-simpleclick", "VARIANT=sbd ddp", "DEVICES=8")
+def test_variants_are_merged_in_order_after_the_method_and_shared_ones_last():
+    """`tiny` behind `photos` would train on generated shapes instead of the photos."""
+    answer = make("--dry-run", "train-simpleclick", "VARIANT=ddp sbd photos large", "DEVICES=8")
     assert answer.returncode == 0
     files = re.findall(r"--config (\S+)", answer.stdout)
-    folders = ["_base/trainer", "simpleclick/config", "simpleclick/sbd", "_base/ddp"]
-    assert files == [f"experiments/{name}.yaml" for name in folders]
-    assert "--trainer.devices=8" in answer.stdout and "runs/simpleclick-sbd-ddp" in answer.stdout
+    names = ["_base/trainer", "simpleclick/config", "simpleclick/sbd", "simpleclick/large", "_base/ddp", "_base/photos"]
+    assert files == [f"experiments/{name}.yaml" for name in names]
+    assert "--trainer.devices=8" in answer.stdout and "runs/simpleclick-ddp-sbd-photos-large" in answer.stdout

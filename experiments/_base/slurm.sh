@@ -18,12 +18,12 @@ set -euo pipefail
 
 method="${1:?usage: sbatch experiments/_base/slurm.sh METHOD [OVERLAY ...]}"
 configs=(--config experiments/_base/trainer.yaml --config "experiments/$method/config.yaml")
-for overlay in "${@:2}"; do   # the method's own, or one that serves all methods, as in the Makefile
+shared=(--config experiments/_base/ddp.yaml)
+for overlay in "${@:2}"; do   # the method's own, then those that serve all methods, as in the Makefile
   file="experiments/$method/$overlay.yaml"
-  [ -f "$file" ] || file="experiments/_base/$overlay.yaml"
-  configs+=(--config "$file")
+  if [ -f "$file" ]; then configs+=(--config "$file"); else shared+=(--config "experiments/_base/$overlay.yaml"); fi
 done
-configs+=(--config experiments/_base/ddp.yaml)
+configs+=("${shared[@]}")
 run="$*"
 
 # Back into the queue before the time is over; the next start goes on from last.ckpt, which every epoch writes. Were the
