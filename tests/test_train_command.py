@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import yaml
+from lightning.pytorch.callbacks import Timer
 
 from clicklab.cli import main
 from clicklab.train_command import with_all_network_options
@@ -58,6 +59,13 @@ def test_every_epoch_is_kept_before_the_next_begins(tmp_path, monkeypatch):
     )
     assert smoke(tmp_path, "--trainer.max_epochs=3") == 0
     assert seen == [0, 2, 4]
+
+
+def test_a_run_that_its_time_limit_ends_is_measured(tmp_path, monkeypatch):
+    """The small recipes measure once, behind the last epoch, which a slow machine does not reach."""
+    monkeypatch.setattr(Timer, "on_fit_start", lambda *_: None)  # where it would end before the first step
+    assert smoke(tmp_path, "--trainer.max_time=00:00:00:00", "--trainer.check_val_every_n_epoch=10") == 0
+    assert [path.parent.name for path in tmp_path.rglob("results.json")] == ["step0000001"]
 
 
 def test_a_trial_step_leaves_no_run(tmp_path):

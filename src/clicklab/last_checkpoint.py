@@ -29,6 +29,15 @@ class LastCheckpoint(ModelCheckpoint):
             save_on_exception=True,
         )
 
+    def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any, **named: Any) -> None:
+        """A run that its time limit ends is measured, too, whatever `check_val_every_n_epoch` says.
+
+        The right place for it, as Lightning calls its timer first and checkpoints last.
+        """
+        if trainer.should_stop:
+            trainer.check_val_every_n_epoch = 1
+        super().on_train_batch_end(trainer, *arguments, **named)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Saves."""
         if _sound(pl_module):
