@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -86,6 +90,30 @@ def test_another_model_or_seed_is_not_trained_into_a_run(tmp_path, capsys):
     assert steps(tmp_path / "checkpoints" / "last.ckpt") == 4
     assert smoke(tmp_path, "--model.init_args.learning_rate=1e-2", "--ckpt_path=null") == 0  # from the start
     assert steps(tmp_path / "checkpoints" / "last.ckpt") == 2
+
+
+def test_two_runs_do_not_train_into_one_folder(tmp_path, capsys):
+    """The other one is a process of its own; killed, it leaves nothing that would be in the way."""
+    hold = (
+        "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
+    )
+    other = [sys.executable, "-c", hold, str(tmp_path / ".lock")]
+    with subprocess.Popen(other, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        assert smoke(tmp_path) == 2
+        assert f"another process is training into {tmp_path}" in capsys.readouterr().err
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+        assert smoke(tmp_path, "--trainer.fast_dev_run=true") == 0  # a trial writes nothing
+        process.kill()
+    assert smoke(tmp_path) == 0
+
+
+def test_a_file_system_without_locks_is_trained_on(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    assert smoke(tmp_path) == 0
 
 
 def test_measuring_a_run_in_another_way_does_not_change_whose_it_is(tmp_path):

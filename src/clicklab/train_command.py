@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import IO, Any
 
 import torch
 import yaml
@@ -67,6 +67,10 @@ def train(arguments: list[str]) -> int:
             except ValueError:
                 missing.extend(missing_data(getattr(self.config, str(self.subcommand)).data))
                 raise
+
+        def before_fit(self) -> None:
+            if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # ty: ignore[missing-attribute]
+                self.lock = locked(Path(self.trainer.default_root_dir))
 
         def _parse_ckpt_path(self) -> None:
             """Nothing: the configuration says what the model is. Lightning would put the checkpoint's record over it,
@@ -162,6 +166,30 @@ def check_run_folder(subcommand: str, settings: Mapping[str, Any]) -> None:
             f"{folder} holds a run with other settings ({'; '.join(changes)}). Go on with the same ones, or begin "
             "another run: elsewhere (--trainer.default_root_dir), or here from the start (--ckpt_path=null)"
         )
+
+
+def locked(folder: Path) -> IO[str] | None:
+    """Keeps other processes from training into a folder as long as the file that it returns is open.
+
+    The system opens the lock when the process ends, however that happens; where there are no locks, none is taken.
+
+    Raises:
+        ValueError: another process trains there.
+    """
+    try:
+        import fcntl  # Windows has none
+
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock, which workers would inherit and outlive the run
+    except BlockingIOError as error:
+        raise ValueError(
+            f"another process is training into {folder}: wait for its end, or name another folder by "
+            "--trainer.default_root_dir"
+        ) from error
+    except (ImportError, OSError):
+        return None
+    return file
 
 
 def _kept(settings: Mapping[str, Any]) -> dict[str, Any]:
