@@ -13,6 +13,7 @@ from pkgutil import resolve_name
 import lightning.pytorch as pl
 import pytest
 import torch
+import wandb
 import yaml
 from lightning.pytorch.callbacks import Timer
 
@@ -90,6 +91,16 @@ def test_another_model_or_seed_is_not_trained_into_a_run(tmp_path, capsys):
     assert steps(tmp_path / "checkpoints" / "last.ckpt") == 4
     assert smoke(tmp_path, "--model.init_args.learning_rate=1e-2", "--ckpt_path=null") == 0  # from the start
     assert steps(tmp_path / "checkpoints" / "last.ckpt") == 2
+
+
+def test_a_run_that_goes_on_is_one_run_at_wandb(tmp_path):
+    """`wandb sync` puts the offline parts together by their id."""
+    wandb.finish()  # of the tests before
+    for more in ([], ["--trainer.max_epochs=2"], ["--ckpt_path=null"]):  # the last begins anew
+        assert smoke(tmp_path, *more) == 0
+        wandb.finish()
+    parts = [path.name.split("-")[-1] for path in sorted(tmp_path.glob("wandb/offline-run-*"))]
+    assert sorted(map(parts.count, parts)) == [1, 2, 2]
 
 
 def test_two_runs_do_not_train_into_one_folder(tmp_path, capsys):

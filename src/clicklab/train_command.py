@@ -13,6 +13,7 @@ import torch
 import yaml
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import OmegaConf
 from wandb.env import strtobool
@@ -21,6 +22,7 @@ from clicklab.methods.base import ClickModule
 
 TERMINATED = 143  # what a shell says of a command that SIGTERM ended
 SETTINGS = "clicklab_settings"  # in a checkpoint: what a run must keep to, as JSON
+WANDB = "wandb"  # in it: the id of the run there
 UNUSED = {"validate": ("train",), "test": ("train", "val")}  # data that who measures need not have
 # Of no account once a run has begun: where its network came from, and what trades time for memory.
 FREE = {"pretrained", "path", "checkpoint_blocks"}
@@ -32,9 +34,10 @@ class SaveSettings(SaveConfigCallback):
     """Lightning's config.yaml, and in every checkpoint what a run that goes on from it must keep to."""
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Adds the model and the seed."""
+        """Adds the model, the seed and the W&B run."""
         settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        checkpoint[SETTINGS] = json.dumps(_kept(settings))
+        logged = [logger.version for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        checkpoint[SETTINGS] = json.dumps(_kept(settings) | {WANDB: logged[0] if logged else None})
 
 
 def train(arguments: list[str]) -> int:
@@ -54,12 +57,16 @@ def train(arguments: list[str]) -> int:
         """Lightning's command; it stops at the first missing dataset, and this one looks for the others."""
 
         def before_instantiate_classes(self) -> None:
-            data = getattr(self.config, str(self.subcommand)).data.init_args
+            config = getattr(self.config, str(self.subcommand))
+            data = config.data.init_args
             for part in UNUSED.get(str(self.subcommand), ()):
                 if part in data:
                     data[part] = None
             settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
-            check_run_folder(str(self.subcommand), settings)
+            earlier = check_run_folder(str(self.subcommand), settings)
+            for logger in config.trainer.logger if isinstance(config.trainer.logger, list) else ():
+                if logger.class_path.endswith(WandbLogger.__name__):
+                    logger.init_args.id = logger.init_args.id or earlier.get(WANDB)
 
         def instantiate_classes(self) -> None:
             try:
@@ -134,12 +141,15 @@ def _section(file: str, name: str) -> Mapping[str, Any]:
     return section if isinstance(section, dict) else {"class_path": section} if section else {}
 
 
-def check_run_folder(subcommand: str, settings: Mapping[str, Any]) -> None:
-    """What going on from a checkpoint would silently do otherwise.
+def check_run_folder(subcommand: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Refuses what going on from a checkpoint would silently do otherwise.
 
     Args:
         subcommand: fit, validate or test.
         settings: the whole configuration of it.
+
+    Returns:
+        What the checkpoint says of the run that goes on; nothing where none does.
 
     Raises:
         ValueError: the checkpoint is damaged; or `last`, and missing where something is to be measured, or of a run
@@ -152,7 +162,7 @@ def check_run_folder(subcommand: str, settings: Mapping[str, Any]) -> None:
         # a network that came from a checkpoint of its own (CFR-ICL) may be measured as it is
         if asked == "last" and subcommand != "fit" and "network" not in settings["model"]["init_args"]:
             raise ValueError(f"there is no {file}: name the run by --trainer.default_root_dir or a file by --ckpt_path")
-        return
+        return {}
     try:
         earlier = torch.load(file, map_location="cpu", mmap=True, weights_only=True).get(SETTINGS)
     except Exception as error:  # a damaged file can raise nearly anything
@@ -160,12 +170,14 @@ def check_run_folder(subcommand: str, settings: Mapping[str, Any]) -> None:
             f"{file} is damaged ({type(error).__name__}): put another checkpoint in its place, or remove it"
         ) from error
     if subcommand != "fit" or asked != "last" or not earlier:
-        return
-    if changes := list(_changes(json.loads(earlier), settings)):
+        return {}
+    kept = json.loads(earlier)
+    if changes := list(_changes(kept, settings)):
         raise ValueError(
             f"{folder} holds a run with other settings ({'; '.join(changes)}). Go on with the same ones, or begin "
             "another run: elsewhere (--trainer.default_root_dir), or here from the start (--ckpt_path=null)"
         )
+    return kept
 
 
 def locked(folder: Path) -> IO[str] | None:
