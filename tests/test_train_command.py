@@ -16,6 +16,7 @@ import torch
 import wandb
 import yaml
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.plugins import TorchCheckpointIO
 
 from clicklab.cli import main
 from clicklab.train_command import with_all_network_options
@@ -145,6 +146,21 @@ def test_a_damaged_checkpoint_is_named(tmp_path, capsys):
     assert "last.ckpt is damaged" in capsys.readouterr().err
     assert smoke(tmp_path, f"--ckpt_path={last}") == 2
     assert "last.ckpt is damaged" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, capsys):
+    assert smoke(tmp_path) == 0
+
+    def half(self, checkpoint, path, storage_options=None):
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(TorchCheckpointIO, "save_checkpoint", half)
+    assert smoke(tmp_path, "--trainer.max_epochs=2") == 2
+    assert "No space left" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert sorted(steps(path) for path in (tmp_path / "checkpoints").iterdir()) == [2, 2]  # the last and the best one
+    assert smoke(tmp_path, "--trainer.max_epochs=2") == 0
 
 
 def test_weights_that_are_no_numbers_are_not_kept(tmp_path, monkeypatch, capsys):

@@ -9,6 +9,24 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins import TorchCheckpointIO
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Puts a checkpoint in the place of the one before when all of it is written.
+
+    Lightning's own writes to the system's folder for temporary files and copies from there where that is another disk:
+    killed meanwhile, or on a full disk, a run would be left with half a file.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """As Lightning's. Raises OSError where the file cannot be written."""
+        part = Path(f"{path}.part")
+        try:
+            super().save_checkpoint(checkpoint, part, storage_options)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 class LastCheckpoint(ModelCheckpoint):
