@@ -148,6 +148,14 @@ def test_a_damaged_checkpoint_is_named(tmp_path, capsys):
     assert "last.ckpt is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [{"state_dict": {}}, [1, 2]])
+def test_a_checkpoint_of_no_training_run_is_named(content, tmp_path, capsys):
+    """Released files and what `clicklab convert` writes."""
+    torch.save(content, tmp_path / "released.pth")
+    assert smoke(tmp_path, f"--ckpt_path={tmp_path / 'released.pth'}") == 2
+    assert "released.pth is not the checkpoint of a training run" in capsys.readouterr().err
+
+
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, capsys):
     assert smoke(tmp_path) == 0
 

@@ -152,8 +152,8 @@ def check_run_folder(subcommand: str, settings: Mapping[str, Any]) -> Mapping[st
         What the checkpoint says of the run that goes on; nothing where none does.
 
     Raises:
-        ValueError: the checkpoint is damaged; or `last`, and missing where something is to be measured, or of a run
-            with another model or seed.
+        ValueError: the checkpoint is damaged, or of no training run; or `last`, and missing where something is to be
+            measured, or of a run with another model or seed.
     """
     asked = settings["ckpt_path"]
     folder = Path(settings["trainer"]["default_root_dir"] or ".")
@@ -164,14 +164,17 @@ def check_run_folder(subcommand: str, settings: Mapping[str, Any]) -> Mapping[st
             raise ValueError(f"there is no {file}: name the run by --trainer.default_root_dir or a file by --ckpt_path")
         return {}
     try:
-        earlier = torch.load(file, map_location="cpu", mmap=True, weights_only=True).get(SETTINGS)
+        checkpoint = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # a damaged file can raise nearly anything
         raise ValueError(
-            f"{file} is damaged ({type(error).__name__}): put another checkpoint in its place, or remove it"
+            f"{file} is damaged, or of no training run ({type(error).__name__}): put another checkpoint in its place, "
+            "or remove it"
         ) from error
-    if subcommand != "fit" or asked != "last" or not earlier:
+    if not isinstance(checkpoint, dict) or "pytorch-lightning_version" not in checkpoint:
+        raise ValueError(f"{file} is not the checkpoint of a training run: `clicklab evaluate` measures others as well")
+    if subcommand != "fit" or asked != "last" or SETTINGS not in checkpoint:
         return {}
-    kept = json.loads(earlier)
+    kept = json.loads(checkpoint[SETTINGS])
     if changes := list(_changes(kept, settings)):
         raise ValueError(
             f"{folder} holds a run with other settings ({'; '.join(changes)}). Go on with the same ones, or begin "
