@@ -58,7 +58,9 @@ class PascalVOC(SceneDataset):
         for part in ("JPEGImages", "SegmentationObject"):
             need_folder(self.root, part, page=self.page)
         listed = need_file(self.root, "ImageSets", "Segmentation", f"{split}.txt", page=self.page)
-        self.names = listed.read_text(encoding="utf-8").split()
+        # one name a line, as the published readers take it: in sets of one's own a name may hold spaces
+        lines = listed.read_text(encoding="utf-8").splitlines()
+        self.names = [line.strip() for line in lines if line.strip()]
         if not self.names:
             raise ValueError(f"{listed} lists no images")
 

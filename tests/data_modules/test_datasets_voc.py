@@ -63,6 +63,13 @@ def test_the_objects_that_went_in_come_out(tmp_path):
     assert len(list(EvaluationObjects(gray))) == len(expected)
 
 
+def test_a_line_of_the_list_is_one_name_even_with_spaces(tmp_path):
+    root = voc_with(tmp_path, np.ones((5, 5)), name="two words")
+    (root / "ImageSets" / "Segmentation" / "val.txt").write_text("two words \n\n")
+    dataset = PascalVOC(root)
+    assert dataset.names == ["two words"] and dataset.objects() == [(0, 38)]  # gray of (128, 0, 0)
+
+
 def test_errors_name_files(tmp_path):
     root = voc_with(tmp_path, np.ones((5, 5)))
     with pytest.raises(ValueError, match="train, val, trainval"):
