@@ -146,10 +146,10 @@ class FocusPredictor(Predictor):
     def _refined(
         self, sessions: Sequence[Session], views: Sequence[View], boxes: Sequence[Box], coarse: Prediction
     ) -> Tensor:
-        """(B, 1, h, w) refined logits of the focus views."""
+        """(B, 1, h, w) refined logits of the focus views. As officially a limit of clicks does not hold here."""
         frames = [Frame(session.size, box, self.view_size, box) for session, box in zip(sessions, boxes, strict=True)]
         images = [frame.image(session.pixels) for session, frame in zip(sessions, frames, strict=True)]
-        clicks = clicks_in_frames(exact_clicks(sessions, self.protocol.net_clicks_limit), frames)
+        clicks = clicks_in_frames(exact_clicks(sessions), frames)
         places = [inside(target_box(view), box, self.view_size) for view, box in zip(views, boxes, strict=True)]
         with self.context():
             return self.network.refine(  # ty: ignore[not-callable]

@@ -53,7 +53,8 @@ class Protocol:
         view_scale: the view is so many times larger. None: what the dataset asks for (DAVIS 1.5). Official code does
             not scale a size given by hand, so it has no effect together with `zoom_size`.
         longest_side: a view with a longer side is shrunk to it.
-        net_clicks_limit: the network is shown only the first clicks; the zoom-in sees all.
+        net_clicks_limit: the network is shown only the first clicks; the zoom-in sees all, and so does FocalClick's
+            refiner.
         cascade: passes of cascade-forward refinement after a click (CFR-n), each from the mask before it; 0: none.
         cascade_adaptive: A-CFR: an object stops refining when a pass changes at most `cascade_pixels`.
         cascade_pixels: pixels of the mask in the full image (20 in code and paper).
