@@ -299,22 +299,39 @@ def _central(part: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def _negative_points(target: Target, law: PointLaw, rng: np.random.Generator) -> list[Point]:
-    required = [np.flatnonzero(_eroded(place, law, rng)) for place in target.excluded]
-    required = [place for place in required if len(place)][: law.max_points]
-    found = [place[rng.integers(len(place), size=1)] for place in required]
-    count = min(_draw_count(law.gamma, law.max_points, rng), law.max_points - len(required))
-    if required:  # every excluded place, and the usual ones together, are equally likely for the rest
-        again = rng.integers(len(required) + 1, size=count)
-        found += [place[rng.integers(len(place), size=np.sum(again == n))] for n, place in enumerate(required)]
-        count = int(np.sum(again == len(required)))
+    required = [np.flatnonzero(_eroded(place, law, rng)) for place in target.excluded][: law.max_points]
+    # each place to keep clear of draws clicks as a positive object does, the usual zones together 0 or more
+    groups = [
+        place[rng.integers(len(place), size=1 + _draw_count(law.gamma, law.max_points - 1, rng))]
+        for place in required
+        if len(place)
+    ]
+    groups.append(_usual_negatives(target, law, _draw_count(law.gamma, law.max_points, rng), rng))
+    groups = [group for group in groups if len(group)]
+    if len(groups) > 1:
+        # as of a merged target: one of each, then any number from all, each place and the zones being equally likely
+        first = [group[:1] for group in groups][: law.max_points]
+        count = min(_draw_count(law.gamma, law.max_points, rng), law.max_points - len(first))
+        again = np.bincount(rng.integers(len(required) + 1, size=count), minlength=len(required) + 1)
+        rest = [
+            place[rng.integers(len(place), size=number)]
+            for place, number in zip(required, again, strict=False)
+            if len(place)
+        ]
+        rest.append(_usual_negatives(target, law, int(again[-1]), rng))
+        groups = [*first, rng.permutation(np.concatenate(rest))]
+    return _points(np.concatenate(groups), target.mask.shape[1], False) if groups else []
+
+
+def _usual_negatives(target: Target, law: PointLaw, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(at most `count`,) flat indices of clicks from the three zones; an empty zone drops its clicks, as officially."""
     zones = rng.choice(3, size=count, p=(law.background, law.other, law.border))
+    found = [np.zeros(0, dtype=np.intp)]
     for zone, number in zip(*np.unique(zones, return_counts=True), strict=True):
         place = np.flatnonzero(_negative_zone(target, int(zone), law))
-        if len(place):  # an empty zone drops its clicks, as officially
+        if len(place):
             found.append(place[rng.integers(len(place), size=number)])
-    if not found:
-        return []
-    return _points(rng.permutation(np.concatenate(found)), target.mask.shape[1], False)
+    return rng.permutation(np.concatenate(found))
 
 
 def _negative_zone(target: Target, zone: int, law: PointLaw) -> np.ndarray:

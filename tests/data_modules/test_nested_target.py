@@ -9,7 +9,7 @@ import pytest
 
 from data_modules.nested_target import nested_target
 from data_modules.sample import SceneObject
-from data_modules.targets import PointLaw, TargetLaw, choose_target, sample_points
+from data_modules.targets import PointLaw, Target, TargetLaw, choose_target, sample_points
 
 WHOLE, PART, DOT, INNER = 1, 2, 3, 4
 
@@ -86,6 +86,31 @@ def test_clicks_keep_to_their_places():
         negative = [(y, x) for y, x, positive in points if not positive]
         assert all(any(place[y, x] for y, x in negative) for place in target.excluded if place.sum() > 200)
         assert len(negative) <= 24
+
+
+@pytest.mark.parametrize("places", [1, 2])
+def test_numbers_of_negative_clicks_follow_the_official_law(places):
+    """Lists of clicks of each place (1 or more) and of the zones (0 or more); of several lists the first clicks only,
+    and then a number drawn anew (card protocol, (e) points 4 and 6, read for places to keep clear of)."""
+    mask = np.zeros((20, 20), np.int8)
+    mask[:5, :5] = 1
+    excluded = [np.zeros((20, 20), bool) for _ in range(places)]
+    excluded[0][5:10], excluded[-1][15:] = True, True
+    outside = mask == 0
+    target = Target(mask, (1,), (mask == 1,), outside, outside, tuple(excluded), whole=False)
+    law, rng = PointLaw(max_points=6, gamma=0.7), np.random.default_rng(3)
+    counts = [sum(not positive for *_, positive in sample_points(target, law, rng)) for _ in range(4000)]
+
+    or_none, one_or_more = 0.7 ** np.arange(7.0), np.r_[0, 0.7 ** np.arange(6.0)]
+    or_none, one_or_more = or_none / or_none.sum(), one_or_more / one_or_more.sum()
+
+    def together(lists):  # the first click of each and a number drawn anew, six clicks at most
+        return np.bincount(np.minimum(np.arange(7) + lists, 6), weights=or_none, minlength=7)
+
+    alone = one_or_more if places == 1 else together(places)
+    wanted = or_none[0] * alone + (1 - or_none[0]) * together(places + 1)
+    spread = np.sqrt(wanted * (1 - wanted) / len(counts))
+    assert (np.abs(np.bincount(counts, minlength=7) / len(counts) - wanted) <= 4.5 * spread).all()
 
 
 def test_off_by_default_and_then_roots_only():

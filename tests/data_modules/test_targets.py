@@ -324,12 +324,17 @@ def with_excluded_place():
 def test_excluded_places_and_the_usual_ones_share_the_rest():
     target, place = with_excluded_place()
     law = PointLaw(max_points=6, gamma=1.0, background=1, other=0, border=0)
-    rng, inside, further = np.random.default_rng(0), 0, 0
+    rng, inside, further, alone = np.random.default_rng(0), 0, 0, 0
     for _ in range(1500):
         hit = [bool(place[y, x]) for y, x, positive in sample_points(target, law, rng) if not positive]
         assert any(hit)
-        inside, further = inside + sum(hit) - 1, further + len(hit) - 1
+        if all(hit):  # the usual places drew no click at all
+            alone += 1
+        else:
+            assert hit[:2] == [True, False]  # one of each comes first
+            inside, further = inside + sum(hit[2:]), further + len(hit[2:])
     assert abs(inside / further - 0.5) < 5 * np.sqrt(0.25 / further)
+    assert abs(alone / 1500 - 1 / 7) < 5 * np.sqrt(6 / 49 / 1500)
 
 
 def test_clicks_on_excluded_places_are_among_the_most():
