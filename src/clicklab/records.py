@@ -22,7 +22,8 @@ class Clicks:
     """Ordered clicks of a batch; slot order is click order, slot 0 is the first click.
 
     Attributes:
-        yx: (B, N, 2) float32, row and column in pixels; never rounded. Empty slots hold -1.
+        yx: (B, N, 2) float32, row and column in pixels; never rounded. Empty slots hold -1. float64 for a network that
+            asks for it (`Predictor`).
         label: (B, N) int8, 1 positive, 0 negative, -1 empty slot.
     """
 

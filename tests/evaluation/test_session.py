@@ -10,10 +10,13 @@ import torch
 from torch import nn
 from toys import Analytic, Staged, drawn_object
 
+from clicklab.clicks.maps import disk_maps
 from clicklab.evaluation.predictor import Predictor, join_states, split_state
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.session import Session
 from clicklab.evaluation.transforms import ZoomIn
+from clicklab.methods import method_package
+from clicklab.records import Clicks, Prediction
 
 PROTOCOL = Protocol(zoom_in=ZoomIn((64, 64)))
 OBJECT = drawn_object(0)
@@ -146,6 +149,49 @@ def test_start_and_step_equal_forward():
     staged, whole = session_of(Staged()), session_of(Analytic())
     for click in CLICKS:
         np.testing.assert_array_equal(staged.add_click(*click), whole.add_click(*click))
+
+
+class Disks(nn.Module):
+    """Notes how many pixels the disk of the first click has in the view and in its mirror image."""
+
+    def __init__(self, exact: bool) -> None:
+        super().__init__()
+        self.exact_clicks = exact
+        self.pixels: list[list[int]] = []
+        self.types: set[torch.dtype] = set()
+
+    def forward(self, image: torch.Tensor, clicks: Clicks, prev_mask: torch.Tensor) -> Prediction:
+        self.types.add(clicks.yx.dtype)
+        self.pixels.append(disk_maps(clicks, (448, 448), 5.0)[:, 0].sum((1, 2)).int().tolist())
+        return Prediction(torch.zeros_like(prev_mask))
+
+
+@pytest.mark.parametrize(
+    ("click", "official"),
+    [
+        ((21, 126), [80, 80]),  # float32 clicks: 79 in the view
+        ((351, 204), [80, 80]),  # the same
+        ((174, 406), [80, 80]),  # 79 in the mirror image
+        ((66, 132), [79, 79]),
+        ((399, 352), [79, 79]),
+    ],
+)
+def test_disks_have_the_official_pixels_where_the_rim_is_a_near_tie(click, official):
+    """480 x 640 seen at 448 x 448: coordinates in fifths, pixels at a distance of 5 but for rounding."""
+    network = Disks(exact=True)
+    session = Session(Predictor(network))
+    session.set_image(np.zeros((480, 640, 3), np.uint8))
+    session.add_click(*click)
+    assert network.pixels == [official]
+
+
+def test_float64_clicks_are_for_networks_that_ask_for_them():
+    for exact, wanted in ((True, torch.float64), (False, torch.float32)):
+        session = session_of(network := Disks(exact), Protocol(max_clicks=1))
+        session.add_click(100, 100)
+        assert network.types == {wanted}
+    for method in ("ritm", "simpleclick", "icmformer", "piclick"):  # whose official code zooms in float64
+        assert method_package(method).build({"variant": "mini"}).exact_clicks
 
 
 def test_nested_states_survive_splitting_and_joining():

@@ -22,7 +22,7 @@ def disk_maps(clicks: Clicks, size: tuple[int, int], radius: float) -> Tensor:
 
     Args:
         clicks: in pixels of the map, possibly outside; as officially, one with both coordinates negative is left out.
-            Of either precision: official zoom-in hands over float64, which moves a rim pixel in 1 of 500 zooms.
+            Of either precision: official zoom-in hands over float64, on which a rim pixel may depend.
         size: (H, W) of the map.
         radius: in pixels; 5 in RITM and SimpleClick.
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from clicklab.clicks.focus import focus_crop, progressive_merge
 from clicklab.clicks.geometry import Box
-from clicklab.evaluation.predictor import Predictor, join_states
+from clicklab.evaluation.predictor import Predictor, exact_clicks, join_states
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.session import Session
 from clicklab.evaluation.transforms import Frame, Size, View, ZoomIn, clicks_in_frames, clicks_in_views, resize
-from clicklab.records import Clicks, Prediction
+from clicklab.records import Prediction
 
 VIEW = 256  # side of the coarse and of the focus view of all released models
 FOCUS_RATIO = 1.4
@@ -178,12 +178,6 @@ class FocusPredictor(Predictor):
 def target_box(view: View) -> Box:
     """The part of the full image that a view's answer is put back to."""
     return view.frames[0].home
-
-
-def exact_clicks(sessions: Sequence[Session], limit: int | None = None) -> Clicks:
-    """The sessions' first clicks in float64, as officially: after zooming a rim pixel of a disc may depend on it."""
-    clicks = Clicks.from_list([session.clicks[:limit] for session in sessions])
-    return Clicks(clicks.yx.double(), clicks.label)
 
 
 def inside(target: Box, focus: Box, size: Size) -> tuple[float, float, float, float]:

@@ -70,6 +70,7 @@ class ICMFormerViT(ClickViT):
         ValueError: on a guide that does not exist, or sizes that do not fit.
     """
 
+    exact_clicks: ClassVar[bool] = True
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
 
     def __init__(

@@ -61,6 +61,7 @@ class ICMFormerSwin(Variants, nn.Module):
         ValueError: on sizes that do not fit together.
     """
 
+    exact_clicks: ClassVar[bool] = True
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
 
     def __init__(

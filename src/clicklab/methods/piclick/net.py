@@ -84,6 +84,7 @@ class PiClickNet(ClickViT):
     """
 
     predictor = PiClickPredictor
+    exact_clicks: ClassVar[bool] = True
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
 
     def __init__(

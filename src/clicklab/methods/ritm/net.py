@@ -41,6 +41,7 @@ class RITMNet(Variants, nn.Module):
         zoom_size: longer side in pixels of what evaluation zooms in to; training crops do not depend on it.
     """
 
+    exact_clicks: ClassVar[bool] = True
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
 
     def __init__(

@@ -59,6 +59,7 @@ class SimpleClickNet(ClickViT):
         checkpoint_blocks: recompute the ViT's blocks in the backward pass, for large variants in little memory.
     """
 
+    exact_clicks: ClassVar[bool] = True
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
 
     def __init__(

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from clicklab.clicks.zoom_warp import TargetZoom
-from clicklab.evaluation.focus_predictor import FocusPredictor, exact_clicks, target_box
+from clicklab.evaluation.focus_predictor import FocusPredictor, target_box
+from clicklab.evaluation.predictor import exact_clicks
 from clicklab.evaluation.session import Session
 from clicklab.evaluation.taiz import TargetFrame
 from clicklab.evaluation.transforms import Frame, View
