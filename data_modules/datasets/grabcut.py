@@ -14,7 +14,10 @@ RITM_PAGE = "the data section of the RITM repository (github.com/SamsungLabs/rit
 
 
 class GrabCut(PairedMasks):
-    """`data_GT/*` (jpg, JPG, bmp) and `boundary_GT/*.bmp`: channel 0 of a mask, 128 ignored, more is the object."""
+    """`data_GT/*` (jpg, JPG, bmp) and `boundary_GT/*.bmp`: channel 0 of a mask, 128 ignored, more is the object.
+
+    So is 1, as officially: masks that hold 0 and 1 only are read too.
+    """
 
     name = "GrabCut"
     page = f"Microsoft Research's GrabCut database, unpacked as in {RITM_PAGE}"
@@ -26,7 +29,7 @@ class GrabCut(PairedMasks):
     def ids(self, mask: np.ndarray) -> np.ndarray:
         # channel 0 only: three Berkeley masks differ by some pixels between their channels
         channel = mask[..., 0]
-        return np.where(channel == 128, IGNORE, channel > 128).astype(np.int32)
+        return np.where(channel == 128, IGNORE, (channel > 128) | (channel == 1)).astype(np.int32)
 
 
 class Berkeley(GrabCut):

@@ -73,11 +73,11 @@ def test_what_is_written_comes_back(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["GrabCut", "Berkeley"])
 def test_grabcut_reads_channel_0_and_ignores_128(name, tmp_path):
-    mask = np.zeros((1, 6, 3), np.uint8)
-    mask[0, :, 0] = [0, 64, 127, 128, 129, 255]
+    mask = np.zeros((1, 8, 3), np.uint8)
+    mask[0, :, 0] = [0, 64, 127, 128, 129, 255, 1, 2]  # the released readers' answers to these values follow
     mask[0, :, 1:] = 255  # the other channels do not count
-    dataset = paired(tmp_path, name, pixels=mask, size=(1, 6))
-    assert dataset[0].mask(1).tolist() == [[0, 0, 0, -1, 1, 1]]
+    dataset = paired(tmp_path, name, pixels=mask, size=(1, 8))
+    assert dataset[0].mask(1).tolist() == [[0, 0, 0, -1, 1, 1, 1, 0]]
 
 
 @pytest.mark.parametrize("name", ["DAVIS", "COCO_MVal"])
