@@ -106,6 +106,23 @@ def test_adaptive_refinement_stops_where_no_more_than_the_threshold_changes(pixe
     assert session.turn.changes == changes
 
 
+class Wavering(torch.nn.Module):
+    """Everything at 0.45, then at 0.55 and back: above 0.3 nothing ever changes, above 0.49 all of it."""
+
+    zoom_in = None
+
+    def forward(self, image, clicks, prev_mask):
+        low = prev_mask.amax(dim=(1, 2, 3), keepdim=True) != prev_mask.new_tensor(0.45).logit().sigmoid()
+        return Prediction(torch.where(low, 0.45, 0.55).logit().expand_as(prev_mask))
+
+
+def test_changes_are_counted_at_049_whatever_the_threshold_of_the_mask():
+    session = Session(predictor_for(Wavering(), Protocol(mask_threshold=0.3, cascade=3, cascade_adaptive=True)))
+    session.set_image(drawn_object(0, (40, 30)).image)
+    assert session.add_click(5, 5).all()
+    assert session.turn.changes == (1200, 1200, 1200)
+
+
 def test_without_cascade_nothing_is_recorded():
     results = played(PLAIN)
     assert all(result.changes is None for result in results)

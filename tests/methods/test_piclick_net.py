@@ -152,7 +152,7 @@ def test_fair_pairs_of_a_view_and_its_shuffled_mirror_are_the_view():
     torch.testing.assert_close(merged, logits)
     torch.testing.assert_close(merged_score, iou)
     straight = torch.stack([logits, logits[rows, order]], dim=1)
-    assert torch.equal(partners(straight, extras["confidence"].unflatten(0, (2, 2)), 0.49), order.argsort(1))
+    assert torch.equal(partners(straight, extras["confidence"].unflatten(0, (2, 2))), order.argsort(1))
 
 
 def test_ranking_of_the_training_metric():

@@ -75,14 +75,15 @@ def test_loss_terms_and_assignments_equal_the_official_ones(seed):
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(wanted["terms"], rel=1e-5)
 
 
-def test_flip_pairs_with_their_official_flaw(network):
+@pytest.mark.parametrize("mask_threshold", [None, 0.1, 0.9])  # officially they are paired at 0.49 all the same
+def test_flip_pairs_with_their_official_flaw(network, mask_threshold):
     """The probe's pairing has cycles of three, for which the permutation is not its own inverse."""
     rng = np.random.default_rng(11)
     coarse = torch.tensor(rng.normal(size=(2, 7, 6, 8)), dtype=torch.float32) * 2
     logits = interpolate(coarse, size=(24, 32), mode="bilinear", align_corners=True)
     confidence, iou, onehot = (torch.tensor(rng.random((2, 7)), dtype=torch.float32) for _ in range(3))
     score = SCORE_RULES["released"](confidence, iou, onehot)
-    official = predictor_for(network, Protocol())
+    official = predictor_for(network, Protocol(mask_threshold=mask_threshold))
     merged, merged_score = official.merge(logits[None], score[None], {"confidence": confidence, "iou": iou})
     close(merged[0, :, ::7, ::9], GOLDEN["pairs"]["merged"])
     assert merged_score.argmax().item() == GOLDEN["pairs"]["best"]

@@ -13,6 +13,8 @@ import torch
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.session import Session
 
+THRESHOLD = 0.49  # changes are counted at this probability, whatever the mask's own threshold is, as officially
+
 
 def refine(sessions: Sequence[Session], answer_once: Callable[[Sequence[Session]], None], protocol: Protocol) -> None:
     """Refines answered sessions, those that still need it together; `Turn.changes` notes what each pass changed.
@@ -26,9 +28,9 @@ def refine(sessions: Sequence[Session], answer_once: Callable[[Sequence[Session]
     for _ in range(protocol.cascade):
         if not refined:
             return
-        before = [session.map > session.predictor.mask_threshold for session in refined]
+        before = [session.map > THRESHOLD for session in refined]
         answer_once(refined)
-        after = [session.map > session.predictor.mask_threshold for session in refined]
+        after = [session.map > THRESHOLD for session in refined]
         changed = torch.stack([(old != new).sum() for old, new in zip(before, after, strict=True)]).tolist()
         for session, pixels in zip(refined, changed, strict=True):
             session.turns[-1] = replace(session.turn, changes=(*session.turn.changes, pixels))

@@ -38,7 +38,8 @@ class Protocol:
     Attributes:
         preset: `official` keeps the quirks of official code, `clean` drops them; each can be set by itself below.
         mask_threshold: a pixel belongs to the mask when its probability is larger (strictly). None: what the network
-            asks for by its attribute `mask_threshold`, or else 0.49.
+            asks for by its attribute `mask_threshold`, or else 0.49. A-CFR and PiClick's pairs of candidates go by 0.49
+            all the same, as officially.
         max_clicks: clicks per object; an object that never reaches a threshold counts with this number.
         min_clicks: no object stops earlier.
         target_iou: an object stops when its IoU reaches this. None: the highest threshold. 1.01: never, all clicks are

@@ -12,6 +12,8 @@ from clicklab.evaluation.predictor import Predictor
 from clicklab.evaluation.transforms import View
 from clicklab.losses.matching import assign, mask_cost
 
+THRESHOLD = 0.49  # candidates are paired by their masks at this probability, whatever the protocol's is, as officially
+
 
 class PiClickPredictor(Predictor):
     """Mean of the best-fitting pairs of candidates over the two views. Source: card piclick, section 8."""
@@ -30,7 +32,7 @@ class PiClickPredictor(Predictor):
         if crossed:
             order = iou.argsort(dim=2, descending=True)
             logits, score, confidence = (_pick(values, order, 2) for values in (logits, score, confidence))
-        pair = partners(logits, confidence, self.mask_threshold)
+        pair = partners(logits, confidence)
         moved, kept = (0, 1) if crossed else (1, 0)
         merged = 0.5 * (_pick(logits[:, moved], pair, 1) + logits[:, kept])
         return merged, 0.5 * (_pick(score[:, moved], pair, 1) + score[:, kept])
@@ -40,21 +42,20 @@ class PiClickPredictor(Predictor):
         return view.back(logits) if self.protocol.quirk("logit_memory") else candidates
 
 
-def partners(logits: Tensor, confidence: Tensor, threshold: float) -> Tensor:
+def partners(logits: Tensor, confidence: Tensor) -> Tensor:
     """Which candidate of the second view shows the same as each of the first.
 
-    The official cost: distance of the confidences and the training cost of masks, where the thresholded mask of the
-    first view, zeros and ones, takes the place of logits.
+    The official cost: distance of the confidences and the training cost of masks (probability above `THRESHOLD`), where
+    that of the first view, zeros and ones, takes the place of logits.
 
     Args:
         logits: (B, 2, K, h, w), the second view already mirrored back.
         confidence: (B, 2, K).
-        threshold: a pixel belongs to a mask when its probability is larger.
 
     Returns:
         (B, K) index into the second view; a permutation.
     """
-    seen = logits.sigmoid() > threshold
+    seen = logits.sigmoid() > THRESHOLD
     apart = (confidence[:, 0, :, None] - confidence[:, 1, None, :]).abs()
     cost = apart + mask_cost(seen[:, 0].float(), seen[:, 1])
     everyone = torch.ones_like(confidence[:, 1], dtype=torch.bool)
