@@ -86,6 +86,7 @@ def _window(size: tuple[int, int], low: float, high: float) -> A.BasicTransform:
 def _colour() -> Transforms:
     return [
         A.RandomBrightnessContrast(brightness_limit=(-0.25, 0.25), contrast_limit=(-0.15, 0.4), p=0.75),
+        # 2.x cuts the shift to a whole number, 0.5.2 the shifted value: there half a level of 255 darker on average
         A.RGBShift(r_shift_limit=10, g_shift_limit=10, b_shift_limit=10, p=0.75),
     ]
 

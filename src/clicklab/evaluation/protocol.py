@@ -53,7 +53,10 @@ class Protocol:
         zoom_size: replaces only its target size (official `fixed<N>` is (N, N)).
         view_scale: the view is so many times larger. None: what the dataset asks for (DAVIS 1.5). Official code does
             not scale a size given by hand, so it has no effect together with `zoom_size`.
-        longest_side: a view with a longer side is shrunk to it.
+        longest_side: a view with a longer side is shrunk to it; FocalClick's views of one size are not. No official
+            evaluation does so. The demos of RITM and SimpleClick do, and agree where all views have one size; after a
+            zoom-in to another one they put the answer at the place and size of an earlier view, or stop, which is not
+            done here.
         net_clicks_limit: the network is shown only the first clicks; the zoom-in sees all, and so does FocalClick's
             refiner.
         cascade: passes of cascade-forward refinement after a click (CFR-n), each from the mask before it; 0: none.
