@@ -39,8 +39,10 @@ class TargetLaw:
         use_hierarchy: walk down the object tree, see `nested_target` (RITM's option of that name, off in all configs).
         parts: objects inside others are drawn as often as roots, and whole; False: roots alone, as officially. Ours,
             for methods that learn a single mask on the nested regions on which DISNet and PiClick learn several.
-        max_share: below 1: a crop is only used if it has a target, and one that covers a smaller share of it than this
-            (FocalClick: 0.85).
+        min_part_area: connected parts of the target with fewer pixels become background, after the clicks were placed
+            (FocalClick: 900).
+        max_share: with this below 1, or `min_part_area`, a crop is only used if what is left of its target has more
+            pixels than `min_object_area` and covers a smaller share of it than this (FocalClick: 0.85).
     """
 
     merge_prob: float = 0.15
@@ -51,6 +53,7 @@ class TargetLaw:
     keep_stuff: bool = False
     use_hierarchy: bool = False
     parts: bool = False
+    min_part_area: int = 0
     max_share: float = 1.0
 
     def __post_init__(self) -> None:
@@ -59,16 +62,20 @@ class TargetLaw:
                 raise ValueError(f"targets.{name} is {getattr(self, name)}: a probability lies in 0..1")
         if self.max_merged < 2:
             raise ValueError(f"targets.max_merged is {self.max_merged}: a union has at least 2 objects")
-        if self.min_object_area < 0:
-            raise ValueError(f"targets.min_object_area is {self.min_object_area}: give a number of pixels, 0 or more")
+        for name in ("min_object_area", "min_part_area"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"targets.{name} is {getattr(self, name)}: give a number of pixels, 0 or more")
         if self.parts and self.use_hierarchy:
             raise ValueError("targets.parts and use_hierarchy are both true: they are two ways to draw parts")
         if not 0 < self.max_share <= 1:
             raise ValueError(f"targets.max_share is {self.max_share}: a share of the crop, above 0 and at most 1")
 
     def accepts(self, mask: np.ndarray) -> bool:
-        """Whether a crop with this target (H, W) in {0, 1, -1} is used (`max_share`)."""
-        return self.max_share == 1 or bool(0 < np.count_nonzero(mask == 1) < self.max_share * mask.size)
+        """Whether a crop with this target (H, W) in {0, 1, -1} is used (`min_part_area`, `max_share`)."""
+        if self.max_share == 1 and not self.min_part_area:
+            return True
+        pixels = np.count_nonzero(mask == 1)
+        return bool(pixels > self.min_object_area and (self.max_share == 1 or pixels < self.max_share * mask.size))
 
 
 @dataclass(frozen=True)
@@ -261,6 +268,16 @@ def _target(
         tuple(place & background for place in excluded),
         whole,
     )
+
+
+def without_small_parts(mask: np.ndarray, least: int) -> np.ndarray:
+    """A target mask (H, W) in {0, 1, -1} whose parts, joined along edges, all have `least` pixels or more."""
+    if not least:
+        return mask
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats((mask == 1).view(np.uint8), connectivity=4)
+    small = statistics[:, cv2.CC_STAT_AREA] < least
+    small[0] = False  # all that is no target
+    return np.where(small[parts], np.int8(0), mask) if small.any() else mask
 
 
 def sample_points(target: Target, law: PointLaw, rng: np.random.Generator) -> list[Point]:

@@ -31,6 +31,7 @@ from data_modules.targets import (
     sample_points,
     settle,
     whole_target,
+    without_small_parts,
     without_stuff,
 )
 
@@ -236,13 +237,14 @@ class TrainingSamples(Dataset[TrainingSample]):
             target = choose_target(crop.layers, objects, self.targets, rng, stuff_too)
         else:
             target = whole_target(crop.layers, objects, tuple(key for key in crop.target if key in objects))
-        if not self.targets.accepts(target.mask):
+        points = sample_points(target, self.points, rng)  # some may lie on parts that go, as officially
+        mask = without_small_parts(target.mask, self.targets.min_part_area)
+        if not self.targets.accepts(mask):
             return None
-        points = sample_points(target, self.points, rng)
         if not self.with_layers:
-            return TrainingSample(crop.image, target.mask, points)
-        chosen = target.ids if target.whole else ()
-        return TrainingSample(crop.image, target.mask, points, crop.layers, object_table(objects, crop.areas, chosen))
+            return TrainingSample(crop.image, mask, points)
+        chosen = target.ids if target.whole and mask is target.mask else ()
+        return TrainingSample(crop.image, mask, points, crop.layers, object_table(objects, crop.areas, chosen))
 
     def _large_enough(self, crop: _Settled) -> dict[int, SceneObject]:
         """The objects that may be targets, and those that are by decision of zoom or mix."""

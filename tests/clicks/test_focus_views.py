@@ -16,7 +16,6 @@ from clicklab.clicks.focus_views import (
     draw_boxes,
     edge_target,
     focus_views,
-    without_specks,
 )
 from clicklab.records import Batch, Clicks
 
@@ -101,21 +100,6 @@ def test_degenerate_targets_have_boxes_too():
         assert (boxes[:, 2:] > boxes[:, :2]).all()
 
 
-def test_specks_go_and_lone_small_objects_stay():
-    mask = np.zeros((256, 256), bool)
-    mask[10:60, 10:60] = True
-    mask[100:120, 100:120] = True
-    mask[60:70, 60:70] = True  # touches a corner only
-    lone = np.zeros((256, 256), bool)
-    lone[3:9, 3:9] = True
-    target = as_target(mask, lone, np.zeros((256, 256), bool))
-    target[0, 0, 200:] = -1
-    cleaned = without_specks(target)
-    assert int((cleaned[0] == 1).sum()) == 2500
-    assert (cleaned[0, 0, 200:] == -1).all()
-    assert torch.equal(cleaned[1:], target[1:])
-
-
 def test_a_whole_box_changes_nothing():
     maps = torch.rand(2, 3, 20, 30)
     whole = torch.tensor([[0.0, 0.0, 30.0, 20.0]]).repeat(2, 1)
@@ -165,9 +149,3 @@ def test_a_pixel_with_a_trace_of_ignored_ones_is_ignored():
     inner = np.s_[4:-4, 4:-4]  # rounding lets a trace of what lies beyond the box into its rim
     assert ((share > 0) & (share < 0.5)).any()
     np.testing.assert_array_equal((views.target[0, 0] == -1)[inner], (share > 0)[inner])
-
-
-def test_ignored_pixels_stay_where_there_is_hardly_any_background():
-    target = torch.ones(1, 1, 256, 256)
-    target[..., :3, :30], target[..., 100:102, 100:130] = -1, 0
-    assert torch.equal(without_specks(target), target)

@@ -21,6 +21,7 @@ from data_modules.targets import (
     remove_objects,
     sample_points,
     settle,
+    without_small_parts,
     without_stuff,
 )
 
@@ -309,6 +310,33 @@ def test_crops_whose_target_covers_too_much_or_nothing_are_not_used():
     assert not law.accepts(mask) and TargetLaw().accepts(mask)
     with pytest.raises(ValueError, match="max_share"):
         TargetLaw(max_share=0.0)
+
+
+def test_small_parts_of_targets_go():
+    """Those of 899 pixels, also where they touch another part at a corner only; ignored pixels stay."""
+    mask = np.zeros((256, 256), np.int8)
+    mask[10:40, 10:40] = 1
+    mask[40:69, 40:71] = 1  # 899
+    mask[100:129, 100:131] = mask[128, 131] = 1  # 900
+    mask[200:] = -1
+    kept = without_small_parts(mask, 900)
+    expected = mask.copy()
+    expected[40:69, 40:71] = 0
+    np.testing.assert_array_equal(kept, expected)
+    assert kept.dtype == np.int8 and without_small_parts(mask, 0) is mask and without_small_parts(kept, 900) is kept
+    full = np.ones((20, 20), np.int8)
+    full[:3], full[10, 4:8] = -1, 0
+    np.testing.assert_array_equal(without_small_parts(full, 30), full)
+
+
+def test_a_crop_of_small_parts_alone_is_not_used():
+    law, mask = TargetLaw(min_part_area=900, min_object_area=1000), np.zeros((64, 64), np.int8)
+    mask.flat[:1000] = 1
+    assert not law.accepts(mask)  # officially more pixels than that are wanted
+    mask.flat[1000] = 1
+    assert law.accepts(mask) and law.accepts(np.ones_like(mask))
+    with pytest.raises(ValueError, match="min_part_area"):
+        TargetLaw(min_part_area=-1)
 
 
 def with_excluded_place():

@@ -298,6 +298,21 @@ def test_max_share_draws_other_scenes_until_the_target_fits():
     assert min(shares[1]) > 0 and max(shares[1]) < 0.1
 
 
+def test_small_parts_of_targets_are_background_and_clicks_may_lie_there():
+    """A union of the box (560 pixels) and the disk, of which the larger alone is kept; ids of layers stay."""
+    law = TargetLaw(merge_prob=1.0, min_part_area=561)
+    data = TrainingSamples(
+        [TrainingSource(TinyScenes(1))], Augmentation([A.NoOp()]), law, PointLaw(), 0, epoch_length=60, with_layers=True
+    )
+    drawn = [data[0, index] for index in range(60)]
+    kept = {int((sample.target == 1).sum()) for sample in drawn}
+    positive = [(y, x) for sample in drawn for y, x, label in sample.points if label]
+    assert len(kept) == 1 and min(kept) > 561  # never the box, which is no target by itself either
+    assert not any((sample.target[12:40, 50:70] == 1).any() for sample in drawn)
+    assert any(12 <= y < 40 and 50 <= x < 70 for y, x in positive)
+    assert all((sample.layers == 1).any() and (sample.layers == 2).any() for sample in drawn)
+
+
 @pytest.mark.parametrize(("least", "drawn"), [(560, True), (561, False)])
 def test_an_object_of_just_the_least_area_may_be_a_target(least, drawn):
     whole = Augmentation([A.NoOp()])

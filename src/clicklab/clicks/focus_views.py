@@ -16,7 +16,6 @@ from torch import Tensor
 from clicklab.records import IGNORE, Batch, Clicks
 
 VIEW = 256
-SPECK = 900 / VIEW**2  # parts of a target below this share of the image are dropped
 SMALL = 3600 / VIEW**2  # objects below it are always seen whole
 EDGE_SHARE = 0.4  # of the larger objects, this many are seen at a piece of their edge
 SHIFT = 0.3  # crops round objects are moved by up to this share of their sides
@@ -70,20 +69,6 @@ def edge_target(target: Tensor) -> Tensor:
     small = _resize(wanted, (max(1, height // 8), max(1, width // 8))) > HALF
     lost = (_resize(small.float(), (height, width)) > HALF) != wanted.bool()
     return F.max_pool2d(lost.float(), 5, stride=1, padding=2)
-
-
-def without_specks(target: Tensor) -> Tensor:
-    """The target (B, 1, H, W) without its small parts; one that has no others is left as it is."""
-    masks = (target[:, 0] == 1).cpu().numpy()
-    least = SPECK * masks[0].size
-    gone = np.zeros_like(masks)
-    for mask, out in zip(masks, gone, strict=True):
-        _, parts, statistics, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=4)
-        small = statistics[:, cv2.CC_STAT_AREA] < least
-        small[0] = False  # the background
-        if not small[1:].all():
-            out[:] = small[parts]
-    return target.masked_fill(torch.from_numpy(gone)[:, None].to(target.device), 0.0)
 
 
 def draw_boxes(target: Tensor, rng: np.random.Generator) -> Tensor:

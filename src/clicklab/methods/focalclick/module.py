@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clicklab.clicks.focus_views import draw_boxes, focus_views, without_specks
+from clicklab.clicks.focus_views import draw_boxes, focus_views
 from clicklab.losses.click_loss import click_loss
 from clicklab.losses.focus import edge_weighted_focal_loss
 from clicklab.losses.mask import binary_cross_entropy
@@ -52,7 +52,6 @@ class FocalClick(ClickModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Coarse rounds without gradient, one that is learnt from, and its refinement (card focalclick, section 7)."""
-        batch = batch.replace(target=without_specks(batch.target))
         boxes = draw_boxes(batch.target, np.random.default_rng(int(torch.randint(2**62, ()))))
         batch = self.user.warm_up(batch, self.seen)
         coarse = self(batch)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clicklab.clicks.focus_views import draw_boxes, focus_views, without_specks
+from clicklab.clicks.focus_views import draw_boxes, focus_views
 from clicklab.losses.click_loss import click_loss
 from clicklab.losses.focus import edge_weighted_focal_loss
 from clicklab.losses.mask import binary_cross_entropy
@@ -75,7 +75,6 @@ class VTMR(ClickModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Two dialogues without gradient; the answer to one is supervised, and teaches the answer to the other."""
-        batch = batch.replace(target=without_specks(batch.target))
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         boxes = draw_boxes(batch.target, rng)
         own, other = self.dialogues(batch, rng)
