@@ -106,7 +106,7 @@ def first_answers(network, objects, protocol, device, batch_size):
         predictor.answer(sessions)
         for item, session in zip(items, sessions, strict=True):
             target = torch.from_numpy(np.ascontiguousarray(item.target)).to(device)
-            ious, overlap = compared(session.turn.candidates > predictor.mask_threshold, target)
+            ious, overlap = compared(session.turn.answer.maps() > predictor.mask_threshold, target)
             facts = {"name": item.name, "object": item.object, "share": float((item.target == 1).mean())}
             rows[item.index] = facts | {"ious": ious, "chosen": session.turn.chosen, "overlap": overlap}
     return rows

@@ -156,8 +156,8 @@ class LockstepPlayer:
 
     def _shown(self, game: _Game) -> Tensor:
         """(k, H, W) probability of the masks that may be taken: the network's choice, for the oracle all candidates."""
-        candidates = game.session.turn.candidates
-        return candidates if candidates is not None and self.protocol.choice == "oracle" else game.session.map[None]
+        answer = game.session.turn.answer
+        return answer.maps() if answer is not None and self.protocol.choice == "oracle" else game.session.map[None]
 
     def _is_finished(self, game: _Game) -> bool:
         played = len(game.ious)
