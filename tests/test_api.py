@@ -42,6 +42,10 @@ def test_a_toy_is_measured_like_any_network():
         (lambda logits: clicklab.Prediction(logits[..., ::2, ::2]), r"logits Tensor \(2, 1, 224, 224\)"),
         (lambda logits: clicklab.Prediction(logits, [0.5, 0.5]), r"score list \(\), wanted: .* \(2, 1\)"),
         (lambda logits: clicklab.Prediction(logits, logits.mean(dim=(1, 2, 3))), r"score Tensor \(2,\)"),
+        (
+            lambda logits: clicklab.Prediction(logits.repeat(1, 3, 1, 1)),
+            r"3 masks for each image without a score.* score a tensor \(2, 3\), or one mask",
+        ),
     ],
 )
 def test_an_answer_of_another_form_is_named(answer, words):
@@ -51,6 +55,18 @@ def test_an_answer_of_another_form_is_named(answer, words):
 
     with pytest.raises(ValueError, match=words):
         clicklab.evaluate(Odd(), {"Shapes": Shapes(length=1, size=64)}, limit=1, max_clicks=1)
+
+
+@pytest.mark.parametrize(("device", "words"), [("gpu", "device gpu: there is no such"), ("cuda:97", "cuda:97: not to")])
+def test_a_device_that_is_not_there_is_named(device, words):
+    """PyTorch says `Expected one of cpu, cuda, ipu, ...` and `Found no NVIDIA driver`, and names no argument."""
+    network = NearestColour()
+    with pytest.raises(ValueError, match=words):
+        clicklab.evaluate(network, {"Shapes": Shapes(length=1, size=64)}, device=device)
+    with pytest.raises(ValueError, match=words):
+        clicklab.predictor_for(network, device=device)
+    with pytest.raises(ValueError, match=words):
+        clicklab.load("some.pth", device)
 
 
 def test_what_clicklab_offers():

@@ -95,7 +95,7 @@ def test_python_and_command_line_agree(checkpoint, photos, tmp_path):
         (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--max-clicks", "0"], ["max_clicks"]),
         (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--limit", "0"], ["limit"]),
         (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--zoom-size", "60"], ["60"]),
-        (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--device", "gpu"], ["gpu"]),
+        (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--device", "gpu"], ["--device gpu"]),
         (
             ["evaluate", "CKPT", "--data", "Folder=a", "--data", "Folder=b", "--output", "OUT"],
             ["Folder is given twice"],

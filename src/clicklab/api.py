@@ -45,8 +45,8 @@ def evaluate(
     Raises:
         FileNotFoundError: a folder is missing; the message says where the set comes from.
         TypeError: no network.
-        ValueError: an unknown dataset name, an impossible option, an answer of another form or that is no number, or
-            `output` holds results of other settings or of other data.
+        ValueError: an unknown dataset name, an impossible option, no such device, an answer of another form or that is
+            no number, or `output` holds results of other settings or of other data.
     """
     datasets = {
         name: EvaluationObjects(source if isinstance(source, SceneDataset) else open_dataset(name, source), limit=limit)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from clicklab.device import usable_device
 from clicklab.foreign import PREFIX, fill, read_foreign
 from clicklab.methods import METHODS, method_package
 
@@ -22,8 +23,10 @@ def load(path: str | Path, device: str | torch.device = "cpu", method: str | Non
 
     Raises:
         FileNotFoundError: no file there.
-        ValueError: not a checkpoint, unsafe, of no known method, or with keys that do not fit; the message says which.
+        ValueError: no such device; or not a checkpoint, unsafe, of no known method, or with keys that do not fit; the
+            message says which.
     """
+    device = usable_device(device)
     return read_network(path, method)[1].to(device).eval()
 
 

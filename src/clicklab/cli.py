@@ -193,16 +193,11 @@ def find_device(name: str) -> str:
     """`auto` is the GPU where there is one. Raises ValueError for a device that this machine lacks."""
     import torch
 
+    from clicklab.device import usable_device
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"--device {name}: not to be had here ({reason}); use cpu, cuda, cuda:1 ... or auto"
-        ) from error
-    return name
+    return str(usable_device(name, "--device"))
 
 
 def add_convert(commands: argparse._SubParsersAction) -> None:

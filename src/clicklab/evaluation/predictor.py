@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from clicklab.clicks.geometry import filled_lines, flip_clicks
+from clicklab.device import usable_device
 from clicklab.evaluation.answer import Given, Seen
 from clicklab.evaluation.cascade import refine
 from clicklab.evaluation.protocol import Protocol
@@ -56,7 +57,7 @@ class Predictor:
         weight = next((p for p in network.parameters() if p.is_floating_point()), torch.zeros(()))
         self.network = fold_norms(network)
         self.protocol = (protocol or Protocol()).for_network(network)
-        self.device = torch.device(device) if device is not None else weight.device
+        self.device = weight.device if device is None else usable_device(device)
         self.dtype = weight.dtype
         self.zoom_in = self.protocol.zoom_for(network, view_scale)
         lowered = LOWERED.get(self.protocol.precision)
@@ -251,6 +252,11 @@ def checked(prediction: Any, rows: int, size: Size) -> Prediction:
         raise ValueError(
             f"the network answered logits {type(logits).__name__} {shape}, wanted: a tensor ({rows}, K, {size[0]}, "
             f"{size[1]}), K masks for each image, at its size"
+        )
+    if score is None and shape[1] > 1:
+        raise ValueError(
+            f"the network answered {shape[1]} masks for each image without a score, which says which of them is the "
+            f"mask; wanted: clicklab.Prediction(logits, score), score a tensor {shape[:2]}, or one mask"
         )
     if score is not None and not (isinstance(score, Tensor) and score.shape == shape[:2]):
         found = f"{type(score).__name__} {tuple(getattr(score, 'shape', ()))}"
