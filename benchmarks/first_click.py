@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 
 import clicklab
-from clicklab.cli import find_device
+from clicklab.cli import find_device, run_script
 from clicklab.evaluation.candidate_sheet import first_click
 from clicklab.evaluation.play import evaluate_objects, view_scale_of
 from clicklab.evaluation.predictor import predictor_for
@@ -200,4 +201,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))
