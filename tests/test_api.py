@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -89,6 +90,12 @@ def test_readme_session():
     [
         ({"max_clicks": 2.5}, "max_clicks is 2.5, wanted: a whole number"),
         ({"thresholds": 0.9}, "thresholds is 0.9, wanted: a list of IoUs"),
+        ({"limit": "3"}, "limit is '3': give the number"),
+        ({"limit": 1.5}, "limit is 1.5: give the number"),
+        ({"batch_size": "3"}, "batch_size must be 1 or more, got '3'"),
+        ({"zoom_in": 448}, "zoom_in is 448, wanted: a ZoomIn; a size: zoom_size"),
+        ({"zoom_size": "448"}, "zoom_size is '448', wanted: a number or a pair"),
+        ({"output": __file__}, "test_api.py is a file: name a folder"),
     ],
 )
 def test_settings_of_the_wrong_kind_are_named_before_anything_is_played(options, words):
@@ -101,3 +108,19 @@ def test_a_file_name_or_a_network_in_the_wrong_place_is_named():
         clicklab.evaluate("a.pth", {"Shapes": Shapes(length=1, size=64)})
     with pytest.raises(TypeError, match=r"Session\(clicklab\.predictor_for\(network\)\)"):
         clicklab.Session(NearestColour())
+    with pytest.raises(TypeError, match="network is a str, wanted a torch module"):
+        clicklab.predictor_for("a.pth")
+    with pytest.raises(TypeError, match="protocol is a dict, wanted"):
+        clicklab.predictor_for(NearestColour(), {"max_clicks": 3})
+    with pytest.raises(TypeError, match="data is a list, wanted: names and folders"):
+        clicklab.evaluate(NearestColour(), ["photos"])
+
+
+def test_a_click_that_is_no_pair_of_numbers_is_named():
+    session = clicklab.Session(clicklab.predictor_for(NearestColour()))
+    session.set_image(Shapes(length=1, size=64)[0].image)
+    for y, x in (("1", 2), (1, None)):
+        with pytest.raises(ValueError, match="two numbers: got y="):
+            session.add_click(y, x)
+    session.add_click(np.int64(1), np.float32(2.5))
+    assert len(session.clicks) == 1

@@ -237,7 +237,17 @@ def predictor_for(
     device: torch.device | str | None = None,
     context: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Predictor:
-    """The predictor that the network brings (its attribute `predictor`), or the default one; arguments as there."""
+    """The predictor that the network brings (its attribute `predictor`), or the default one; arguments as there.
+
+    Raises:
+        TypeError: no network, or no protocol.
+        ValueError: no such device.
+    """
+    if not isinstance(network, nn.Module):
+        given = type(network).__name__
+        raise TypeError(f"network is a {given}, wanted a torch module; clicklab.load(FILE) gives one")
+    if not isinstance(protocol, (Protocol, type(None))):
+        raise TypeError(f"protocol is a {type(protocol).__name__}, wanted a clicklab.evaluation.protocol.Protocol")
     kind: type[Predictor] = getattr(network, "predictor", Predictor)
     return kind(network, protocol, view_scale, device, context)
 

@@ -107,7 +107,7 @@ class Session:
         """Clicks, asks the predictor, returns the new mask (H, W) bool.
 
         Raises:
-            ValueError: no image yet, or the click lies outside it.
+            ValueError: no image yet, no numbers, or the click lies outside the image.
         """
         before = list(self.turns)
         self.place_click(y, x, positive)
@@ -121,7 +121,11 @@ class Session:
     def place_click(self, y: float, x: float, positive: bool = True) -> None:
         """Clicks without asking: `predictor.answer` asks for many sessions in one go. Raises as `add_click`."""
         height, width = self.size
-        if not (0 <= y <= height - 1 and 0 <= x <= width - 1):
+        try:
+            inside_image = 0 <= y <= height - 1 and 0 <= x <= width - 1
+        except TypeError as error:
+            raise ValueError(f"a click is a row and a column, two numbers: got y={y!r}, x={x!r}") from error
+        if not inside_image:
             raise ValueError(
                 f"click (y={y}, x={x}) lies outside the image of height {height} and width {width}; "
                 f"y must be in 0..{height - 1} and x in 0..{width - 1}"
