@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from typing import Any
 import cv2
 import torch
 
+from clicklab.cli import run_script
 from data_modules import training_set
 from data_modules.augment import augmentation
 from data_modules.dataset_words import dataset_words
@@ -132,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from clicklab.cli import run_script
 from clicklab.clicks.next_click import robot_click
+from clicklab.device import usable_device
 from clicklab.evaluation.play import play
 from clicklab.evaluation.predictor import predictor_for
 from clicklab.evaluation.protocol import PRECISIONS, Protocol
@@ -145,7 +148,7 @@ def main() -> None:
     options = parser.parse_args()
     sizes = GPU_SIZES if options.gpu else {"variant": "xtiny", "objects": 16, "batch": [1, 4, 16]}
     sizes |= {name: getattr(options, name) for name in sizes if getattr(options, name) is not None}
-    device = "cuda" if options.gpu else "cpu"
+    device = str(usable_device("cuda", "--gpu:")) if options.gpu else "cpu"
     torch.manual_seed(0)
     hyper_parameters = {"variant": sizes["variant"], "network_options": {}}
     network = method_package(options.method).build(hyper_parameters).to(device).eval()
@@ -181,4 +184,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

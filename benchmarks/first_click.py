@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 
 import clicklab
-from clicklab.cli import find_device
+from clicklab.cli import find_device, run_script
 from clicklab.evaluation.candidate_sheet import first_click
 from clicklab.evaluation.play import evaluate_objects, view_scale_of
 from clicklab.evaluation.predictor import predictor_for
@@ -106,7 +107,7 @@ def first_answers(network, objects, protocol, device, batch_size):
         predictor.answer(sessions)
         for item, session in zip(items, sessions, strict=True):
             target = torch.from_numpy(np.ascontiguousarray(item.target)).to(device)
-            ious, overlap = compared(session.turn.candidates > predictor.mask_threshold, target)
+            ious, overlap = compared(session.turn.answer.maps() > predictor.mask_threshold, target)
             facts = {"name": item.name, "object": item.object, "share": float((item.target == 1).mean())}
             rows[item.index] = facts | {"ious": ious, "chosen": session.turn.chosen, "overlap": overlap}
     return rows
@@ -200,4 +201,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

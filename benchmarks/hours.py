@@ -26,6 +26,7 @@ import argparse
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from clicklab.cli import run_script
 from clicklab.methods import method_package
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -255,4 +257,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

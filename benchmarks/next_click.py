@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clicklab.cli import run_script
 from clicklab.clicks.next_click import robot_click, training_click
+from clicklab.device import usable_device
 from data_modules.datasets import Shapes
 from data_modules.process_memory import keep_freed_memory
 
@@ -122,6 +125,8 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true", help="the batched call on CUDA as well")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/next_click.json"), metavar="FILE")
     options = parser.parse_args()
+    if options.gpu:
+        usable_device("cuda", "--gpu:")
     given = masks(options.batch, options.side)
     keep_freed_memory()  # as the commands do
     print(f"next click, {options.batch} masks of {options.side} x {options.side}, median of {options.repeats}")
@@ -140,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

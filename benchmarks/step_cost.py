@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from train_step import BORROWED, drawn_scenes, module_of
 
+from clicklab.cli import run_script
 from clicklab.methods import METHODS
 
 SMALL = ["simpleclick:xtiny", "ritm:hrnet18s"]
@@ -130,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

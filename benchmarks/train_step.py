@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import sys
 import time
 import warnings
 from collections import defaultdict
@@ -22,7 +23,9 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from clicklab.cli import run_script
 from clicklab.compile_callback import CompileParts
+from clicklab.device import usable_device
 from clicklab.methods import METHODS, method_package
 from clicklab.methods.cfr_icl import CFRICL
 from data_modules.datamodule import InteractiveDataModule
@@ -172,6 +175,8 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/train_step.json"), metavar="FILE")
     options = parser.parse_args()
+    if options.gpu:
+        usable_device("cuda", "--gpu:")
     options.batch = options.batch or (32 if options.gpu else 8)
     variant = options.variant or ("base" if options.gpu else "xtiny")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -195,4 +200,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

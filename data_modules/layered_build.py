@@ -48,6 +48,7 @@ class BuildReport:
         done_before: images that an earlier run had finished.
         left_out: name -> why, images that could not be made; another run tries them again.
         problems: what was wrong and was survived, one line each.
+        without_image: what the reader will not find, in one line; empty where all images are there.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class BuildReport:
     done_before: int
     left_out: Mapping[str, str]
     problems: tuple[str, ...]
+    without_image: str = ""
 
     @property
     def ok(self) -> bool:
@@ -67,6 +69,7 @@ class BuildReport:
         lines = [f"{self.folder}: {self.images} images with {self.objects} objects"]
         lines += [f"{self.done_before} images were finished by an earlier run"] * bool(self.done_before)
         lines += [f"{self.empty} images have no object and are not listed"] * bool(self.empty)
+        lines += [f"images: {self.without_image}"] * bool(self.without_image)
         lines += [f"problem: {problem}" for problem in self.problems]
         lines += [f"left out: {name}: {reason}" for name, reason in self.left_out.items()]
         return "\n".join(lines)
@@ -115,7 +118,19 @@ def fill_folder(
     listed = {name: count for name, count in counts.items() if count}
     write_index(folder, listed, images)
     empty = len(counts) - len(listed)
-    return BuildReport(folder, len(listed), sum(listed.values()), empty, len(finished), left_out, tuple(problems))
+    objects, without_image = sum(listed.values()), _without_image(folder, listed, images)
+    return BuildReport(folder, len(listed), objects, empty, len(finished), left_out, tuple(problems), without_image)
+
+
+def _without_image(folder: Path, names: Iterable[str], noted: Path | None) -> str:
+    """`BuildReport.without_image`: better said now than in the middle of a training."""
+    beside = folder / "images"
+    images = beside if beside.is_dir() else noted  # as `COCO_LVIS` looks for them
+    if images is None:
+        return f"no folder of them is known: put them into {beside}, or build with --images FOLDER"
+    present = {path.name for path in images.iterdir()}
+    missing = [name for name in names if f"{name}.jpg" not in present]
+    return f"{len(missing)} are not in {images}, for example {min(missing)}.jpg" if missing else ""
 
 
 def _finished(folder: Path, present: set[str], names: Sequence[str]) -> dict[str, int]:

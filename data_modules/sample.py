@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -149,8 +150,8 @@ class EvaluationObjects(Dataset[EvaluationObject | SkippedObject]):
 
     def __init__(self, dataset: SceneDataset, limit: int | None = None) -> None:
         """Takes all objects of `dataset`, or the first `limit` of them."""
-        if limit is not None and limit < 1:
-            raise ValueError(f"limit is {limit}: give the number of objects to evaluate (1 or more), or leave it out")
+        if limit is not None and (not isinstance(limit, Integral) or limit < 1):
+            raise ValueError(f"limit is {limit!r}: give the number of objects to evaluate (1 or more), or leave it out")
         self.dataset = dataset
         self.items = dataset.objects()[:limit]
         self._last: tuple[int, Scene] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,6 +43,10 @@ def test_a_toy_is_measured_like_any_network():
         (lambda logits: clicklab.Prediction(logits[..., ::2, ::2]), r"logits Tensor \(2, 1, 224, 224\)"),
         (lambda logits: clicklab.Prediction(logits, [0.5, 0.5]), r"score list \(\), wanted: .* \(2, 1\)"),
         (lambda logits: clicklab.Prediction(logits, logits.mean(dim=(1, 2, 3))), r"score Tensor \(2,\)"),
+        (
+            lambda logits: clicklab.Prediction(logits.repeat(1, 3, 1, 1)),
+            r"3 masks for each image without a score.* score a tensor \(2, 3\), or one mask",
+        ),
     ],
 )
 def test_an_answer_of_another_form_is_named(answer, words):
@@ -51,6 +56,18 @@ def test_an_answer_of_another_form_is_named(answer, words):
 
     with pytest.raises(ValueError, match=words):
         clicklab.evaluate(Odd(), {"Shapes": Shapes(length=1, size=64)}, limit=1, max_clicks=1)
+
+
+@pytest.mark.parametrize(("device", "words"), [("gpu", "device gpu: there is no such"), ("cuda:97", "cuda:97: not to")])
+def test_a_device_that_is_not_there_is_named(device, words):
+    """PyTorch says `Expected one of cpu, cuda, ipu, ...` and `Found no NVIDIA driver`, and names no argument."""
+    network = NearestColour()
+    with pytest.raises(ValueError, match=words):
+        clicklab.evaluate(network, {"Shapes": Shapes(length=1, size=64)}, device=device)
+    with pytest.raises(ValueError, match=words):
+        clicklab.predictor_for(network, device=device)
+    with pytest.raises(ValueError, match=words):
+        clicklab.load("some.pth", device)
 
 
 def test_what_clicklab_offers():
@@ -73,6 +90,12 @@ def test_readme_session():
     [
         ({"max_clicks": 2.5}, "max_clicks is 2.5, wanted: a whole number"),
         ({"thresholds": 0.9}, "thresholds is 0.9, wanted: a list of IoUs"),
+        ({"limit": "3"}, "limit is '3': give the number"),
+        ({"limit": 1.5}, "limit is 1.5: give the number"),
+        ({"batch_size": "3"}, "batch_size must be 1 or more, got '3'"),
+        ({"zoom_in": 448}, "zoom_in is 448, wanted: a ZoomIn; a size: zoom_size"),
+        ({"zoom_size": "448"}, "zoom_size is '448', wanted: a number or a pair"),
+        ({"output": __file__}, "test_api.py is a file: name a folder"),
     ],
 )
 def test_settings_of_the_wrong_kind_are_named_before_anything_is_played(options, words):
@@ -85,3 +108,19 @@ def test_a_file_name_or_a_network_in_the_wrong_place_is_named():
         clicklab.evaluate("a.pth", {"Shapes": Shapes(length=1, size=64)})
     with pytest.raises(TypeError, match=r"Session\(clicklab\.predictor_for\(network\)\)"):
         clicklab.Session(NearestColour())
+    with pytest.raises(TypeError, match="network is a str, wanted a torch module"):
+        clicklab.predictor_for("a.pth")
+    with pytest.raises(TypeError, match="protocol is a dict, wanted"):
+        clicklab.predictor_for(NearestColour(), {"max_clicks": 3})
+    with pytest.raises(TypeError, match="data is a list, wanted: names and folders"):
+        clicklab.evaluate(NearestColour(), ["photos"])
+
+
+def test_a_click_that_is_no_pair_of_numbers_is_named():
+    session = clicklab.Session(clicklab.predictor_for(NearestColour()))
+    session.set_image(Shapes(length=1, size=64)[0].image)
+    for y, x in (("1", 2), (1, None)):
+        with pytest.raises(ValueError, match="two numbers: got y="):
+            session.add_click(y, x)
+    session.add_click(np.int64(1), np.float32(2.5))
+    assert len(session.clicks) == 1

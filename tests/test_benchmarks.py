@@ -160,3 +160,23 @@ def test_hours_of_a_recipe_without_a_length_count_the_published_scenes():
     assert hours.recipe(values).samples == 55 * (8498 // 32) * 32
     (overlays,) = [found for method, found, _ in hours.published([]) if found[-1:] == ["released_coco_lvis_huge"]]
     assert overlays == ["coco_lvis", "released_coco_lvis", "released_coco_lvis_huge"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("evaluate", ["--data", "GrabCut=nowhere"], "data_GT is missing"),
+        ("first_click", ["nowhere.ckpt"], "no checkpoint file at nowhere.ckpt"),
+        ("hours", ["nowhere.json"], "nowhere.json"),
+        ("data", ["--data", "SBD=nowhere"], "folder nowhere is missing"),
+        ("step_cost", ["--only", "foo"], "unknown method 'foo'"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(name, arguments, words, tmp_path):
+    script = REPOSITORY / "benchmarks" / f"{name}.py"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)])}
+    command = [sys.executable, str(script), *arguments, "--output", str(tmp_path / "record.json")]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    said = ended.stderr.strip().splitlines()[-1]
+    assert said.startswith(f"{name}.py: error: ") and words in said

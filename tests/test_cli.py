@@ -95,7 +95,7 @@ def test_python_and_command_line_agree(checkpoint, photos, tmp_path):
         (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--max-clicks", "0"], ["max_clicks"]),
         (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--limit", "0"], ["limit"]),
         (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--zoom-size", "60"], ["60"]),
-        (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--device", "gpu"], ["gpu"]),
+        (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "OUT", "--device", "gpu"], ["--device gpu"]),
         (
             ["evaluate", "CKPT", "--data", "Folder=a", "--data", "Folder=b", "--output", "OUT"],
             ["Folder is given twice"],
@@ -108,6 +108,11 @@ def test_python_and_command_line_agree(checkpoint, photos, tmp_path):
         (["evaluate", "CKPT", "--data", "Folder=PHOTOS", "--output", "CKPT/x"], ["mini.ckpt"]),
         (["convert", "nowhere.pth", "OUT"], ["nowhere.pth"]),
         (["convert", "CKPT", "PHOTOS"], ["a folder"]),
+        (["convert", "CKPT", "/proc/new.pth"], ["/proc/new.pth"]),
+        (
+            ["evaluate", "CKPT", "--method", "piclick", "--data", "Folder=PHOTOS", "--output", "OUT"],
+            ["mini.ckpt: a checkpoint of simpleclick, read as one of piclick: "],
+        ),
     ],
 )
 def test_a_mistake_ends_in_one_line_that_names_it(arguments, words, checkpoint, photos, tmp_path, capsys):

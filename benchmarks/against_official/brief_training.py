@@ -10,6 +10,7 @@ NoC of any other meaning. What learns is the released network, with our batches,
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import released
 import torch
 from train_step import CROP, click_lists
 
+from clicklab.cli import run_script
 from clicklab.losses.nfl import normalized_focal_loss
 from data_modules.datamodule import InteractiveDataModule
 from data_modules.datasets import open_dataset
@@ -64,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

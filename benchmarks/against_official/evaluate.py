@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ import released
 import torch
 from turns import Side, Work
 
+from clicklab.cli import run_script
 from clicklab.evaluation.lockstep import ObjectResult
 from clicklab.evaluation.metrics import noc
 from clicklab.evaluation.play import play, read_ahead
@@ -184,4 +186,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clicklab.device import usable_device
 from clicklab.foreign import read_foreign
 from clicklab.methods import method_package
 
@@ -47,7 +48,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, help="default: 8, with --gpu 32")
     parser.add_argument("--gpu", action="store_true")
     options = parser.parse_args()
-    options.device = "cuda" if options.gpu else "cpu"
+    options.device = str(usable_device("cuda", "--gpu:")) if options.gpu else "cpu"
     options.batch = options.batch or (32 if options.gpu else 8)
     method = method_of(options.network)
     file = options.code / "isegm" / "model" / f"{MODELS[method]}.py"

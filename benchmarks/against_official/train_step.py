@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor
 from turns import Side, Work
 
+from clicklab.cli import run_script
 from clicklab.records import Batch
 from data_modules.datamodule import InteractiveDataModule
 from data_modules.datasets import Shapes
@@ -218,4 +220,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from clicklab.records import IGNORE
 from data_modules.datasets.files import read_bytes
@@ -63,6 +63,8 @@ def _pixel_values(path: Path) -> tuple[np.ndarray, bool]:
             if mode not in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L"):
                 image = image.convert("L" if mode in ("LA", "La", "F") else "RGB")
             pixels = np.asarray(image).astype(np.int64)
+    except UnidentifiedImageError as error:  # its text holds an address in memory, another one in every run
+        raise BrokenScene(f"{path}: not a readable mask (cut off, or another kind of file)") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BrokenScene(f"{path}: not a readable mask ({error})") from error
     if np.ptp(opacity) > 0 and np.ptp(pixels, axis=(0, 1)).max() == 0:

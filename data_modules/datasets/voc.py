@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from clicklab.records import IGNORE
 from data_modules.datasets.files import decode, need_file, need_folder, need_same_size, read_bytes, read_rgb
@@ -109,6 +109,8 @@ def palette_indices(content: bytes, path: Path) -> np.ndarray:
     try:
         with Image.open(BytesIO(content)) as image:
             mode, indices = image.mode, np.array(image, dtype=np.int32)
+    except UnidentifiedImageError as error:  # its text holds an address in memory, another one in every run
+        raise BrokenScene(f"{path}: not a readable mask (cut off, or another kind of file)") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BrokenScene(f"{path}: not a readable mask ({error})") from error
     if mode != "P":

@@ -44,10 +44,12 @@ def evaluate(
 
     Raises:
         FileNotFoundError: a folder is missing; the message says where the set comes from.
-        TypeError: no network.
-        ValueError: an unknown dataset name, an impossible option, an answer of another form or that is no number, or
-            `output` holds results of other settings or of other data.
+        TypeError: no network, or `data` is not a mapping.
+        ValueError: an unknown dataset name, an impossible option, no such device, an answer of another form or that is
+            no number, or `output` holds results of other settings or of other data.
     """
+    if not isinstance(data, Mapping):
+        raise TypeError(f'data is a {type(data).__name__}, wanted: names and folders, {{"GrabCut": "/data/GrabCut"}}')
     datasets = {
         name: EvaluationObjects(source if isinstance(source, SceneDataset) else open_dataset(name, source), limit=limit)
         for name, source in data.items()

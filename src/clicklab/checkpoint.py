@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from clicklab.device import usable_device
 from clicklab.foreign import PREFIX, fill, read_foreign
 from clicklab.methods import METHODS, method_package
 
@@ -22,8 +23,10 @@ def load(path: str | Path, device: str | torch.device = "cpu", method: str | Non
 
     Raises:
         FileNotFoundError: no file there.
-        ValueError: not a checkpoint, unsafe, of no known method, or with keys that do not fit; the message says which.
+        ValueError: no such device; or not a checkpoint, unsafe, of no known method, or with keys that do not fit; the
+            message says which.
     """
+    device = usable_device(device)
     return read_network(path, method)[1].to(device).eval()
 
 
@@ -40,14 +43,13 @@ def convert(official: str | Path, out: str | Path) -> None:
         raise ValueError(f"{out}: give another file to write than the one to read")
     name, network = read_network(official)
     out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(
-        {
-            "clicklab_method": name,
-            "hyper_parameters": {"variant": None, "network_options": network.arguments},
-            "state_dict": {PREFIX + key: value for key, value in network.state_dict().items()},
-        },
-        out,
-    )
+    content = {
+        "clicklab_method": name,
+        "hyper_parameters": {"variant": None, "network_options": network.arguments},
+        "state_dict": {PREFIX + key: value for key, value in network.state_dict().items()},
+    }
+    with out.open("wb") as file:  # torch's own error for a place that cannot be written names no file
+        torch.save(content, file)
 
 
 def read_network(path: str | Path, method: str | None = None) -> tuple[str, nn.Module]:
@@ -59,7 +61,9 @@ def read_network(path: str | Path, method: str | None = None) -> tuple[str, nn.M
             return name, _ours(checkpoint, name)
         return _official(checkpoint) if method is None else (method, method_package(method).from_official(checkpoint))
     except (ValueError, TypeError) as error:  # TypeError: the settings of another method
-        raise ValueError(f"{path}: {error}") from error
+        own = checkpoint.get("clicklab_method", method)
+        read_as = "" if method in (None, own) else f"a checkpoint of {own}, read as one of {method}: "
+        raise ValueError(f"{path}: {read_as}{error}") from error
 
 
 def _ours(checkpoint: dict[str, Any], method: str) -> nn.Module:

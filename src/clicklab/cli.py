@@ -6,7 +6,7 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,27 @@ def main(argv: list[str] | None = None) -> int:
         options = build_parser(with_data=arguments[:1] == ["data"]).parse_args(arguments)
         return options.run(options)
     except (ValueError, OSError) as error:
-        if os.environ.get("CLICKLAB_DEBUG"):
-            raise
-        print(f"clicklab: error: {error}", file=sys.stderr)
-        return 2
+        return in_one_line(error, "clicklab")
     except KeyboardInterrupt:
         print("\nclicklab: stopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
         return 130
+
+
+def in_one_line(error: Exception, program: str) -> int:
+    """Says what the user did wrong and returns exit code 2; raises the error again for CLICKLAB_DEBUG=1."""
+    if os.environ.get("CLICKLAB_DEBUG"):
+        raise error
+    print(f"{program}: error: {error}", file=sys.stderr)
+    return 2
+
+
+def run_script(main: Callable[[], None]) -> int:
+    """The exit code of a script (`benchmarks/`) whose mistakes end in one line too."""
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        return in_one_line(error, Path(sys.argv[0]).name)
+    return 0
 
 
 def build_parser(with_data: bool = True) -> argparse.ArgumentParser:
@@ -193,16 +207,11 @@ def find_device(name: str) -> str:
     """`auto` is the GPU where there is one. Raises ValueError for a device that this machine lacks."""
     import torch
 
+    from clicklab.device import usable_device
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"--device {name}: not to be had here ({reason}); use cpu, cuda, cuda:1 ... or auto"
-        ) from error
-    return name
+    return str(usable_device(name, "--device"))
 
 
 def add_convert(commands: argparse._SubParsersAction) -> None:

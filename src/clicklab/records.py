@@ -113,7 +113,7 @@ class Prediction:
 
     Attributes:
         logits: (B, K, H, W), K candidate masks at the size of the image given; sigmoid gives probabilities.
-        score: (B, K) how much the network trusts each candidate (higher is better), None when K = 1.
+        score: (B, K) how much the network trusts each candidate (higher is better); None only when K = 1.
         state: what the next `step` on the same image may reuse.
         extras: named tensors that a loss needs (auxiliary logits, matching scores, ...).
     """

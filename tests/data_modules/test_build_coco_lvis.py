@@ -165,6 +165,23 @@ def test_folders_in_scenes_out(folders, tmp_path):
     assert stuff > 0 and len(pickle.dumps(dataset)) < 3000
 
 
+def test_missing_images_are_said_once_with_their_number(folders, tmp_path):
+    """The build needs none of them: it was the training that ended at the first one."""
+    root, _ = folders
+    report = build(root / "coco", root / "lvis", tmp_path, "val", **QUIET)
+    assert report.without_image == ""
+    few = tmp_path / "few"
+    few.mkdir()
+    (few / "000000000003.jpg").touch()
+    report = build(root / "coco", root / "lvis", tmp_path, "val", images=few, **QUIET)
+    assert f"5 are not in {few}, for example 000000000001.jpg" in str(report) and report.ok
+    report = build(None, root / "lvis", tmp_path / "b", "val", **QUIET)
+    assert "no folder of them is known" in str(report) and "--images" in str(report)
+    (report.folder / "images").mkdir()
+    report = build(None, root / "lvis", tmp_path / "b", "val", **QUIET)
+    assert f"6 are not in {report.folder / 'images'}" in str(report)
+
+
 def test_instances_instead_of_panoptic_and_only_one_of_the_two(folders, tmp_path):
     root, _ = folders
     instances = root / "coco" / "annotations" / "instances_val2017.json"

@@ -12,6 +12,7 @@ from PIL import Image
 from data_modules.datasets.folder import Folder, pair_masks
 from data_modules.datasets.mask_files import read_mask_ids
 from data_modules.datasets.shapes import Shapes
+from data_modules.datasets.voc import palette_indices
 from data_modules.export_shapes import export_scenes
 from data_modules.sample import BrokenScene, EvaluationObjects, SkippedObject
 
@@ -189,3 +190,11 @@ def test_a_sound_folder_gives_no_warning(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not Folder(tmp_path).unpaired_masks()
+
+
+@pytest.mark.parametrize("read", [read_mask_ids, lambda path: palette_indices(path.read_bytes(), path)])
+def test_a_mask_that_is_no_picture_is_named_without_an_address(read, tmp_path):
+    """`cannot identify image file <_io.BytesIO object at 0x7f98dc7b54e0>` went into results.json."""
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    with pytest.raises(BrokenScene, match=r"1\.png: not a readable mask \(cut off, or another kind of file\)"):
+        read(tmp_path / "1.png")

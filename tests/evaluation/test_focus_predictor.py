@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import torch
 from focus_toys import TwoPass, spoilt
-from toys import drawn_object
+from toys import drawn_object, tensors_of
 
 from clicklab.clicks.focus import progressive_merge
+from clicklab.evaluation.answer import Given
 from clicklab.evaluation.focus_predictor import FocusPredictor, inside, target_box
 from clicklab.evaluation.play import play
 from clicklab.evaluation.predictor import predictor_for
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.session import Session
 from clicklab.evaluation.transforms import Box, ZoomIn
+from clicklab.methods import method_package
 from clicklab.records import EvaluationObject
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "focalclick.json").read_text())["plays"]
@@ -83,12 +85,12 @@ def corrected(protocol, seed=2, clicks=((40, 40, True), (10, 20, False), (60, 60
 
 def test_a_given_mask_is_corrected_part_by_part():
     session, masks = corrected(Protocol(preset="clean", **SMALL))
-    memory = session.turn.memory
-    own = memory.probability > 0.5
+    memory = session.turn.answer.own.map(0)
+    own = memory > 0.5
     expected = progressive_merge(torch.from_numpy(masks[-2]), own, (60, 60), everything_else=False)
     np.testing.assert_array_equal(masks[-1], expected.numpy())
     assert not np.array_equal(masks[-1], own.numpy())  # the network goes on from its own answer, not from the merge
-    assert torch.equal(session.predictor.previous(session), memory.probability)
+    assert torch.equal(session.predictor.previous(session), memory)
     for before, after, (y, x) in zip(masks[:-1], masks[1:], ((40, 40), (10, 20), (60, 60)), strict=True):
         changed = before != after
         assert not changed.any() or changed[y, x]
@@ -115,7 +117,29 @@ def test_undo_takes_a_correction_back_with_its_memory():
     np.testing.assert_array_equal(session.add_click(60, 60), again)
     for mask in masks[-2::-1]:
         np.testing.assert_array_equal(session.undo(), mask)
-    assert session.turn.memory is None
+    assert isinstance(session.turn.answer, Given)
+
+
+@pytest.mark.parametrize("method", ["focalclick", "vtmr"])
+@pytest.mark.parametrize("given", [False, True])
+def test_history_keeps_no_maps_of_the_photo(method, given):
+    """They take 48 MB a click of a photo of 12 megapixels. Undo paints them again, equal to the bit."""
+    network = method_package(method).build({"variant": None, "network_options": {"backbone": "tiny", "image_size": 64}})
+    size = 300, 270
+    item = drawn_object(3, size)
+    session = Session(predictor_for(network))
+    session.set_image(item.image)
+    if given:
+        session.set_mask(item.target == 1)
+    first, shown = len(session.turns), [session.probability]
+    for click in range(13):  # VTMR's zoom comes in from click 10 on, the focus crop alone changes from click 11 on
+        session.add_click(20 * click + 10, (70 * click + 50) % 260, click % 3 < 2)
+        shown.append(session.probability)
+    held = [tensor for turn in session.turns[first:-1] for tensor in tensors_of(turn.answer)]
+    assert held and all(tensor.shape[-2:] != size for tensor in held)
+    for probability in shown[-2::-1]:
+        session.undo()
+        np.testing.assert_array_equal(session.probability, probability)
 
 
 @pytest.mark.parametrize("preset", ["official", "clean"])
@@ -123,10 +147,10 @@ def test_further_passes_for_a_click_start_from_the_mask_before_it(preset):
     """A click whose pixel is right after the first pass would flood the mask in the second one."""
     session, masks = corrected(Protocol(preset=preset, cascade=2, **SMALL), clicks=((40, 40, True),))
     assert len(session.turn.changes) == 2
-    memory = session.turn.memory
-    np.testing.assert_array_equal(memory.before.numpy(), masks[0])
-    own = memory.probability > 0.5
-    expected = progressive_merge(memory.before, own, (40, 40), everything_else=preset == "official")
+    answer = session.turn.answer
+    np.testing.assert_array_equal(answer.before.numpy(), masks[0])
+    own = answer.own.map(0) > 0.5
+    expected = progressive_merge(answer.before, own, (40, 40), everything_else=preset == "official")
     np.testing.assert_array_equal(masks[1], expected.numpy())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from toys import Analytic, Staged, drawn_object
+from toys import Analytic, Staged, drawn_object, tensors_of
 
 from clicklab.clicks.maps import disk_maps
 from clicklab.evaluation.predictor import Predictor, join_states, split_state
@@ -27,6 +27,12 @@ def session_of(network: nn.Module, protocol: Protocol = PROTOCOL) -> Session:
     session = Session(Predictor(network, protocol))
     session.set_image(OBJECT.image)
     return session
+
+
+def full_maps(answer: object, size: tuple[int, int]) -> int:
+    """Number of maps of the image's size that an answer holds."""
+    maps = {tensor.data_ptr(): tensor for tensor in tensors_of(answer) if tensor.shape[-2:] == size}
+    return sum(tensor.numel() // (size[0] * size[1]) for tensor in maps.values())
 
 
 def test_undo_restores_everything():
@@ -50,20 +56,33 @@ def test_undo_restores_everything():
 
 def test_history_keeps_candidates_as_the_network_saw_them():
     """Seven maps of a large photo for each of many clicks would fill the memory. Undo brings them back to the bit."""
-    session, small = session_of(Staged(candidates=3)), session_of(Staged(candidates=3), Protocol(zoom_size=400))
+    session = session_of(Staged(candidates=3))
     shown = []
     for click in CLICKS:
         session.add_click(*click)
-        small.add_click(*click)
         shown.append(session.candidates)
-    assert [turn.candidates is None for turn in session.turns] == [True] * len(CLICKS) + [False]
-    assert session.turns[1].seen.shape == (3, 64, 64)
-    assert all(turn.seen is None for turn in small.turns)  # views that are larger than the image save nothing
+    maps = [0 if turn.answer is None else full_maps(turn.answer, OBJECT.target.shape) for turn in session.turns]
+    assert maps == [0] * len(CLICKS) + [3]
+    assert session.turns[1].answer.logits.shape == (3, 64, 64)
     for candidates in shown[-2::-1]:
         session.undo()
         np.testing.assert_array_equal(session.candidates, candidates)
     session.choose(0)
     np.testing.assert_array_equal(session.mask, shown[0][0] > 0.49)
+
+
+def test_a_candidate_is_brought_to_the_size_of_the_photo_when_somebody_asks():
+    """Of seven maps of a large photo one is looked at, and the others cost the most of a click's time."""
+    session = session_of(Staged(candidates=3))
+    session.add_click(*CLICKS[0])
+    session.add_click(*CLICKS[1])
+    assert full_maps(session.turn.answer, OBJECT.target.shape) == 1
+    shown = session.probability
+    other = session.choose(0)
+    assert full_maps(session.turn.answer, OBJECT.target.shape) == 2
+    np.testing.assert_array_equal(session.candidates[2], shown)
+    np.testing.assert_array_equal(session.candidates[0] > 0.49, other)
+    np.testing.assert_array_equal(session.mask, other)
 
 
 def test_reset_and_a_new_image_start_anew():

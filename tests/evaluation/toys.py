@@ -88,3 +88,14 @@ def drawn_object(seed: int, size: tuple[int, int] = (260, 330)) -> EvaluationObj
     target = (distance < 1).astype(np.int8)
     target[abs(distance - 1) < 0.04] = -1
     return EvaluationObject(image.clip(0, 255).astype(np.uint8), target, f"drawn{seed}", 1, seed)
+
+
+def tensors_of(value: object) -> list[Tensor]:
+    """All tensors that an object holds, in its attributes, lists, tuples and dictionaries."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [tensor for part in value.values() for tensor in tensors_of(part)]
+    if isinstance(value, (list, tuple)):
+        return [tensor for part in value for tensor in tensors_of(part)]
+    return tensors_of(vars(value)) if hasattr(value, "__dict__") else []

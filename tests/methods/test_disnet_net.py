@@ -8,12 +8,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from clicklab.checkpoint import convert
-from clicklab.clicks.geometry import filled_lines
+from clicklab.evaluation.answer import Seen
 from clicklab.evaluation.play import play
 from clicklab.evaluation.predictor import predictor_for
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.session import Session
-from clicklab.evaluation.transforms import ZoomIn
+from clicklab.evaluation.transforms import Frame, View, ZoomIn
 from clicklab.methods.disnet import DISNetNet, build, from_official
 from clicklab.methods.disnet.predictor import like_the_view
 from clicklab.methods.disnet.state import Chosen, Proposals
@@ -204,7 +204,8 @@ def test_another_view_caches_anew():
     session.add_click(30, 40)
     small = torch.zeros(7, 70, 90)
     small[:, 20:40, 30:50] = 1.0
-    session.turns[-1] = replace(session.turn, candidates=small, lines=filled_lines(small > 0.5))
+    whole_image = View((Frame.whole((70, 90)),))
+    session.turns[-1] = replace(session.turn, answer=Seen(200.0 * (small - 0.5), whole_image))
     session.add_click(25, 35)
     assert passes == [1, 1]
     region = session.turn.region
@@ -214,7 +215,7 @@ def test_another_view_caches_anew():
     with torch.no_grad():
         crop, shown = view.image(session.pixels)[None], view.image(small[:1])[None]
         whole = network(crop, view.clicks(Clicks.from_list([session.clicks])), shown)
-    torch.testing.assert_close(view.back(whole.logits[0].sigmoid()), session.turn.candidates)
+    torch.testing.assert_close(view.back(whole.logits[0].sigmoid()), session.turn.answer.maps())
 
 
 def test_first_click_has_to_be_positive():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from clicklab.clicks.geometry import filled_lines
 from clicklab.evaluation.predictor import predictor_for
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.session import Session
@@ -115,16 +114,11 @@ def test_session_shows_all_candidates_and_another_one_can_be_chosen(preset):
     assert session.scores.shape == (7,)
     assert session.turn.chosen == session.scores.argmax()
     assert np.array_equal(mask, session.candidates[session.turn.chosen] > 0.49)
-    candidates, view = session.turn.candidates, session.turn.view
-    logits = torch.randn(7, *view.size)
-    remembered = session.predictor.remember(logits, candidates, view)
-    if preset == "clean":
-        assert remembered is candidates
-        assert torch.equal(session.turn.lines, filled_lines(candidates > 0.5))
-    else:
-        assert torch.equal(remembered, view.back(logits))
     other = (session.turn.chosen + 1) % 7
     session.choose(other)
+    answer, remembered = session.turn.answer, session.predictor.remembered(session)
+    probability, logits = answer.maps(), answer.view.back(answer.logits)
+    assert torch.equal(remembered, (probability if preset == "clean" else logits)[other])
     shown = session.probability
     session.add_click(10, 10, positive=False)
     after_other = session.candidates

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from clicklab.clicks.focus import focus_crop, progressive_merge
+from clicklab.clicks.focus import focus_crop
 from clicklab.clicks.geometry import Box
+from clicklab.evaluation.answer import Answer, Given, Seen
+from clicklab.evaluation.painting import Correction, FocusPatch, Painting
 from clicklab.evaluation.predictor import Predictor, exact_clicks, join_states
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.session import Session
-from clicklab.evaluation.transforms import Frame, Size, View, ZoomIn, clicks_in_frames, clicks_in_views, resize
+from clicklab.evaluation.transforms import Frame, Size, View, ZoomIn, clicks_in_frames, clicks_in_views
 from clicklab.records import Prediction
 
 VIEW = 256  # side of the coarse and of the focus view of all released models
@@ -32,21 +34,6 @@ def target_crop(side: int = VIEW) -> ZoomIn:
     return ZoomIn(
         (side, side), skip_clicks=1, expansion_ratio=1.4, min_crop_size=10, recompute_iou=1.01, probability=0.49
     )
-
-
-@dataclass(frozen=True)
-class Correction:
-    """What a session remembers that corrects a given mask.
-
-    Attributes:
-        clicks: number of clicks answered.
-        probability: (H, W) the network's own answer, before the merge; the next click's previous mask.
-        before: (H, W) bool, the mask before the last click.
-    """
-
-    clicks: int
-    probability: Tensor
-    before: Tensor
 
 
 class FocusPredictor(Predictor):
@@ -91,32 +78,29 @@ class FocusPredictor(Predictor):
         for session, lines in zip(sessions, self.found_lines(sessions), strict=True):
             session.turns[-1], view = self.look(session, lines)
             views.append(view)
-        for session, probability in zip(sessions, self.masks(sessions, views), strict=True):
-            self._settle(session, probability)
+        for session, painting in zip(sessions, self.masks(sessions, views), strict=True):
+            self._settle(session, painting)
 
-    def masks(self, sessions: Sequence[Session], views: Sequence[View]) -> list[Tensor]:
-        """(H, W) probability of every session after both passes, before any merge with a given mask.
+    def masks(self, sessions: Sequence[Session], views: Sequence[View]) -> list[Painting]:
+        """The mask of every session after both passes, before any merge with a given mask.
 
         Args:
             sessions: with their clicks; `previous` gives the mask that the network is shown.
             views: what the segmentor sees; `target_box` tells which part of the image the answer belongs to.
         """
         coarse = self._coarse(sessions, views)
-        in_image = [view.back(mask)[0] for view, mask in zip(views, coarse.logits.float().sigmoid(), strict=True)]
-        boxes = [self._focus(*triple) for triple in zip(sessions, views, in_image, strict=True)]
+        first = [Seen(logits, view) for view, logits in zip(views, coarse.logits.float(), strict=True)]
+        boxes = [self._focus(*triple) for triple in zip(sessions, views, [one.map(0) for one in first], strict=True)]
         refined = self._refined(sessions, views, boxes, coarse)
         answers = []
-        for session, mask, box, logits in zip(sessions, in_image, boxes, refined, strict=True):
-            background = self.previous(session) if len(session.clicks) > LATE else mask
-            answer = background.clone()
-            answer[box.window] = resize(logits, box.size)[0].sigmoid()
-            answers.append(answer)
+        for session, seen, box, logits in zip(sessions, first, boxes, refined, strict=True):
+            ground = self._previous(session) if len(session.clicks) > LATE else seen
+            answers.append(Painting.over(ground, FocusPatch(logits, box)))
         return answers
 
     def previous(self, session: Session) -> Tensor:
         """As `Predictor.previous`; where a given mask is corrected, not the mask that the user sees."""
-        memory = session.turn.memory
-        return memory.probability if isinstance(memory, Correction) else session.map
+        return self._previous(session).map(0)
 
     def view_of(self, frame: Frame) -> View:
         """The target crop at the one size of all views."""
@@ -134,6 +118,12 @@ class FocusPredictor(Predictor):
         for session, state in zip(sessions, states, strict=True):
             session.turns[-1] = replace(session.turn, state=state)
         return coarse
+
+    def _previous(self, session: Session) -> Answer:
+        answer = session.turn.answer
+        if isinstance(answer, Correction):
+            return answer.own
+        return Given(session.map) if answer is None else answer
 
     def _focus(self, session: Session, view: View, mask: Tensor) -> Box:
         """The focus crop in the full image, from the coarse probability (H, W)."""
@@ -159,20 +149,16 @@ class FocusPredictor(Predictor):
                 torch.tensor(places, device=self.device),
             ).logits.float()
 
-    def _settle(self, session: Session, probability: Tensor) -> None:
-        """The answered turn: the probability itself, or the given mask with the change at the last click."""
-        turn = session.turn
-        memory = turn.memory
-        given = turn.candidates is not None and turn.lines is None  # by `Session.set_mask`
-        if given or isinstance(memory, Correction):
-            again = isinstance(memory, Correction) and memory.clicks == len(turn.clicks)  # another pass for this click
-            before = memory.before if again else session.map > self.mask_threshold
-            after = probability > self.mask_threshold
-            memory = Correction(len(turn.clicks), probability, before)
+    def _settle(self, session: Session, painting: Painting) -> None:
+        """The answered turn: the network's mask itself, or the given mask with the change at the last click."""
+        turn, earlier = session.turn, session.turn.answer
+        answer: Answer = painting
+        if isinstance(earlier, (Given, Correction)):
+            again = isinstance(earlier, Correction) and earlier.clicks == turn.clicks  # another pass for this click
+            before = earlier.before if again else session.map > self.mask_threshold
             everything_else = self.protocol.quirk("unchanged_click")
-            probability = progressive_merge(before, after, turn.clicks[-1][:2], everything_else).float()
-        answer = probability[None]
-        session.turns[-1] = replace(turn, candidates=answer, lines=self.lines_of(answer), memory=memory)
+            answer = Correction(painting, before, turn.clicks, self.mask_threshold, everything_else)
+        session.turns[-1] = replace(turn, answer=answer)
 
 
 def target_box(view: View) -> Box:

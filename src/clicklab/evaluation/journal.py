@@ -29,13 +29,15 @@ class Journal:
         checksums: dataset name -> index -> checksum of what was played there.
 
     Raises:
-        ValueError: the file holds results of other settings, or is no journal.
+        ValueError: the file holds results of other settings, or is no journal, or its folder is a file.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
         self.finished: dict[str, dict[int, ObjectResult]] = {}
         self.checksums: dict[str, dict[int, int]] = {}
+        if path.parent.is_file():
+            raise ValueError(f"{path.parent} is a file: name a folder for the results")
         path.parent.mkdir(parents=True, exist_ok=True)
         rows, length = self._read()
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -78,8 +79,8 @@ class LockstepPlayer:
     """
 
     def __init__(self, predictor: Predictor, batch_size: int = 8) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        if not isinstance(batch_size, Integral) or batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size!r}")
         self.predictor = predictor
         self.protocol = predictor.protocol
         self.batch_size = batch_size
@@ -156,8 +157,8 @@ class LockstepPlayer:
 
     def _shown(self, game: _Game) -> Tensor:
         """(k, H, W) probability of the masks that may be taken: the network's choice, for the oracle all candidates."""
-        candidates = game.session.turn.candidates
-        return candidates if candidates is not None and self.protocol.choice == "oracle" else game.session.map[None]
+        answer = game.session.turn.answer
+        return answer.maps() if answer is not None and self.protocol.choice == "oracle" else game.session.map[None]
 
     def _is_finished(self, game: _Game) -> bool:
         played = len(game.ious)

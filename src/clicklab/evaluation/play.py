@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from clicklab.device import usable_device
 from clicklab.evaluation.journal import Journal, checksum, fingerprint
 from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
 from clicklab.evaluation.predictor import Predictor, in_eval_mode, predictor_for
@@ -74,15 +75,15 @@ def evaluate_objects(
 
     Raises:
         TypeError: no network.
-        ValueError: an impossible setting, an answer that is no number, or `output` holds a journal of other settings or
-            of other data.
+        ValueError: an impossible setting, no such device, an answer that is no number, or `output` holds a journal of
+            other settings or of other data.
     """
     if not isinstance(network, nn.Module):
         raise TypeError(f"network is a {type(network).__name__}, wanted a torch module; clicklab.load(FILE) gives one")
     protocol = protocol or Protocol()
     settings = protocol.to_dict(network)
     if device is not None:
-        network.to(device)
+        network.to(usable_device(device))
     run = {"source": source, "device": str(device or _device_of(network)), "compiled": compiled}
     journal = None
     if output is not None:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from clicklab.clicks.geometry import filled_lines, flip_clicks
+from clicklab.device import usable_device
+from clicklab.evaluation.answer import Given, Seen
 from clicklab.evaluation.cascade import refine
 from clicklab.evaluation.protocol import Protocol
 from clicklab.evaluation.session import Session, Turn
@@ -30,8 +32,8 @@ class Predictor:
     """Answers clicks as the official predictors of RITM and SimpleClick do. It has no memory of its own.
 
     A method that merges views or candidates in its own way overrides `merge`; one that looks elsewhere overrides
-    `view_of`; one whose zoom-in goes by something else than probabilities overrides `remember`; one with a pipeline of
-    its own overrides `answer_once`. A network names its predictor in the class attribute `predictor`, and
+    `view_of`; one whose zoom-in goes by something else than probabilities overrides `remembered`; one with a pipeline
+    of its own overrides `answer_once`. A network names its predictor in the class attribute `predictor`, and
     `predictor_for` finds it; with the class attribute `exact_clicks` it gets clicks in float64 (see `exact_clicks`).
 
     Args:
@@ -55,7 +57,7 @@ class Predictor:
         weight = next((p for p in network.parameters() if p.is_floating_point()), torch.zeros(()))
         self.network = fold_norms(network)
         self.protocol = (protocol or Protocol()).for_network(network)
-        self.device = torch.device(device) if device is not None else weight.device
+        self.device = weight.device if device is None else usable_device(device)
         self.dtype = weight.dtype
         self.zoom_in = self.protocol.zoom_for(network, view_scale)
         lowered = LOWERED.get(self.protocol.precision)
@@ -106,10 +108,18 @@ class Predictor:
                 self._answer_group(*zip(*group[first : first + most], strict=True))
 
     def found_lines(self, sessions: Sequence[Session]) -> list[np.ndarray | None]:
-        """`Turn.lines` of each session's mask, None without an answer or zoom-in; one wait for the device for all."""
+        """(H + W,) `filled_lines` of what the zoom-in takes for the object; one wait for the device for all sessions.
+
+        None without an answer of the network or a zoom-in.
+        """
         if self.zoom_in is None:
             return [None] * len(sessions)
-        found = [None if turn.lines is None else turn.lines[turn.chosen] for turn in (one.turn for one in sessions)]
+        found = [
+            None
+            if session.turn.answer is None or isinstance(session.turn.answer, Given)
+            else filled_lines(self.remembered(session) > self.zoom_in.probability)
+            for session in sessions
+        ]
         known = [lines for lines in found if lines is not None]
         read = iter(torch.cat(known).cpu().split([len(lines) for lines in known])) if known else iter(())
         return [None if lines is None else next(read).numpy() for lines in found]
@@ -152,19 +162,9 @@ class Predictor:
         merged = average_flip(logits) if logits.shape[1] == 2 else logits[:, 0]
         return merged, None if score is None else score.float().mean(dim=1)
 
-    def remember(self, logits: Tensor, candidates: Tensor, view: View) -> Tensor:
-        """(K, H, W) map that the zoom-in goes by after the next click.
-
-        Args:
-            logits: (K, h, w) in the view.
-            candidates: (K, H, W) probability in the full image.
-            view: where the network looked.
-        """
-        return candidates
-
-    def lines_of(self, maps: Tensor) -> Tensor:
-        """(K, H + W) `Turn.lines` of maps (K, H, W); without zoom-in nobody asks where they are filled: (K, 0)."""
-        return maps.new_empty(len(maps), 0) if self.zoom_in is None else filled_lines(maps > self.zoom_in.probability)
+    def remembered(self, session: Session) -> Tensor:
+        """(H, W) map of the last answer's mask that the zoom-in goes by."""
+        return session.map
 
     def _answer_group(self, sessions: Sequence[Session], views: Sequence[View]) -> None:
         """Sessions whose views have the same size."""
@@ -173,14 +173,10 @@ class Predictor:
         score = None if prediction.score is None else prediction.score.unflatten(0, per_session)
         logits, score = self.merge(prediction.logits.float().unflatten(0, per_session), score, prediction.extras)
         best = [0] * len(sessions) if score is None else score.argmax(dim=1).tolist()
-        probability = logits.sigmoid()
         for row, (session, view) in enumerate(zip(sessions, views, strict=True)):
-            candidates = view.back(probability[row])
             session.turns[-1] = replace(
                 session.turn,
-                candidates=candidates,
-                seen=probability[row] if probability[row].numel() < candidates.numel() else None,
-                lines=self.lines_of(self.remember(logits[row], candidates, view)),
+                answer=Seen(logits[row], view),
                 score=None if score is None else score[row],
                 chosen=best[row],
                 state=states[row],
@@ -241,7 +237,17 @@ def predictor_for(
     device: torch.device | str | None = None,
     context: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Predictor:
-    """The predictor that the network brings (its attribute `predictor`), or the default one; arguments as there."""
+    """The predictor that the network brings (its attribute `predictor`), or the default one; arguments as there.
+
+    Raises:
+        TypeError: no network, or no protocol.
+        ValueError: no such device.
+    """
+    if not isinstance(network, nn.Module):
+        given = type(network).__name__
+        raise TypeError(f"network is a {given}, wanted a torch module; clicklab.load(FILE) gives one")
+    if not isinstance(protocol, (Protocol, type(None))):
+        raise TypeError(f"protocol is a {type(protocol).__name__}, wanted a clicklab.evaluation.protocol.Protocol")
     kind: type[Predictor] = getattr(network, "predictor", Predictor)
     return kind(network, protocol, view_scale, device, context)
 
@@ -256,6 +262,11 @@ def checked(prediction: Any, rows: int, size: Size) -> Prediction:
         raise ValueError(
             f"the network answered logits {type(logits).__name__} {shape}, wanted: a tensor ({rows}, K, {size[0]}, "
             f"{size[1]}), K masks for each image, at its size"
+        )
+    if score is None and shape[1] > 1:
+        raise ValueError(
+            f"the network answered {shape[1]} masks for each image without a score, which says which of them is the "
+            f"mask; wanted: clicklab.Prediction(logits, score), score a tensor {shape[:2]}, or one mask"
         )
     if score is not None and not (isinstance(score, Tensor) and score.shape == shape[:2]):
         found = f"{type(score).__name__} {tuple(getattr(score, 'shape', ()))}"

@@ -135,6 +135,8 @@ class Protocol:
             "target_iou",
             f"at least the highest threshold ({max(self.thresholds)}), or objects would stop before they are measured",
         )
+        self._check(self.zoom_in is None or isinstance(self.zoom_in, ZoomIn), "zoom_in", "a ZoomIn; a size: zoom_size")
+        self._check(not isinstance(self.zoom_size, str), "zoom_size", "a number or a pair (height, width)")
         self._check(self.zoom_size is None or self.zoom, "zoom_size", "left out when zoom is off")
         self._check(self.view_scale is None or self.view_scale > 0, "view_scale", "positive")
         self._check(self.longest_side is None or self.longest_side >= 1, "longest_side", "1 or more")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from clicklab.clicks.geometry import Box
+from clicklab.evaluation.answer import Answer, Given
 from clicklab.evaluation.transforms import Click, Size, View
 from clicklab.records import NEGATIVE, POSITIVE
 
@@ -21,42 +22,27 @@ class Turn:
 
     Attributes:
         clicks: (y, x, label) in pixels of the full image, in click order.
-        candidates: (K, H, W) float32 probability of the masks answered, None before the first answer, and in earlier
-            turns that `seen` restores.
-        seen: (K, h, w) the same in the view, where that is all and smaller; else None.
+        answer: the masks answered, or the one given from outside; None before the first.
         score: (K,) trust in each candidate, None when there is one.
         chosen: the candidate that is the mask.
-        lines: (K, H + W) rows and columns that hold a pixel of what the zoom-in takes for the object
-            (`clicklab.clicks.geometry.filled_lines`), (K, 0) where there is none; None before the first answer (also
-            after `set_mask`).
         region: what the zoom-in keeps looking at.
         view: what the network saw last.
         state: the network's state for that view.
-        memory: what else a predictor of a method's own has to remember.
         changes: pixels of the mask that each refinement pass after the last click has changed (`Protocol.cascade`).
     """
 
     clicks: tuple[Click, ...] = ()
-    candidates: Tensor | None = None
-    seen: Tensor | None = None
+    answer: Answer | None = None
     score: Tensor | None = None
     chosen: int = 0
-    lines: Tensor | None = None
     region: Box | None = None
     view: View | None = None
     state: Any = None
-    memory: Any = None
     changes: tuple[int, ...] = ()
 
     def put_away(self) -> Turn:
-        """As history keeps it: K maps of a large photo for every click would soon fill the memory."""
-        return self if self.seen is None else replace(self, candidates=None)
-
-    def restored(self) -> Turn:
-        """The inverse of `put_away`, to the bit."""
-        if self.candidates is not None or self.seen is None or self.view is None:
-            return self
-        return replace(self, candidates=self.view.back(self.seen))
+        """As history keeps it: maps of a large photo for every click would soon fill the memory."""
+        return self if self.answer is None else replace(self, answer=self.answer.put_away())
 
 
 class Answerer(Protocol):
@@ -121,7 +107,7 @@ class Session:
         """Clicks, asks the predictor, returns the new mask (H, W) bool.
 
         Raises:
-            ValueError: no image yet, or the click lies outside it.
+            ValueError: no image yet, no numbers, or the click lies outside the image.
         """
         before = list(self.turns)
         self.place_click(y, x, positive)
@@ -135,7 +121,11 @@ class Session:
     def place_click(self, y: float, x: float, positive: bool = True) -> None:
         """Clicks without asking: `predictor.answer` asks for many sessions in one go. Raises as `add_click`."""
         height, width = self.size
-        if not (0 <= y <= height - 1 and 0 <= x <= width - 1):
+        try:
+            inside_image = 0 <= y <= height - 1 and 0 <= x <= width - 1
+        except TypeError as error:
+            raise ValueError(f"a click is a row and a column, two numbers: got y={y!r}, x={x!r}") from error
+        if not inside_image:
             raise ValueError(
                 f"click (y={y}, x={x}) lies outside the image of height {height} and width {width}; "
                 f"y must be in 0..{height - 1} and x in 0..{width - 1}"
@@ -162,7 +152,7 @@ class Session:
         probability = torch.from_numpy(np.array(mask, dtype=np.float32))  # a copy: the array stays the caller's own
         if not ((probability >= 0) & (probability <= 1)).all():
             raise ValueError("mask values must lie between 0 and 1 (True and False, or probabilities)")
-        self._push(Turn(candidates=probability[None].to(self.predictor.device)))
+        self._push(Turn(answer=Given(probability.to(self.predictor.device))))
 
     def undo(self) -> np.ndarray:
         """Takes the last click (or `set_mask`) back and returns the mask before it.
@@ -173,7 +163,6 @@ class Session:
         if len(self.turns) < 2:
             raise ValueError("there is nothing to undo")
         self.turns.pop()
-        self.turns[-1] = self.turn.restored()
         return self.mask
 
     def reset(self) -> None:
@@ -186,8 +175,8 @@ class Session:
         Raises:
             ValueError: there is no such candidate.
         """
-        found = self.turn.candidates
-        count = 0 if found is None else len(found)
+        answer = self.turn.answer
+        count = 0 if answer is None else len(answer)
         if index not in range(count):
             raise ValueError(f"there is no candidate {index}: there are {count}, counted from 0")
         self.turns[-1] = replace(self.turn, chosen=int(index))
@@ -221,9 +210,9 @@ class Session:
     def map(self) -> Tensor:
         """(H, W) float32 probability on the predictor's device; zeros at the start."""
         turn = self.turn
-        if turn.candidates is None:
+        if turn.answer is None:
             return torch.zeros(self.size, device=self.predictor.device)
-        return turn.candidates[turn.chosen]
+        return turn.answer.map(turn.chosen)
 
     @property
     def probability(self) -> np.ndarray:
@@ -238,8 +227,8 @@ class Session:
     @property
     def candidates(self) -> np.ndarray:
         """(K, H, W) float32 probability of all masks answered to the last click; (0, H, W) at the start."""
-        found = self.turn.candidates
-        return np.zeros((0, *self.size), dtype=np.float32) if found is None else _copied(found)
+        answer = self.turn.answer
+        return np.zeros((0, *self.size), dtype=np.float32) if answer is None else _copied(answer.maps())
 
     @property
     def scores(self) -> np.ndarray | None:

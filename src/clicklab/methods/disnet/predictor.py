@@ -36,7 +36,7 @@ class DISNetPredictor(Predictor):
         Raises:
             ValueError: a dialogue without a mask begins with a negative click.
         """
-        if session.turn.candidates is None and session.clicks[0][2] != POSITIVE:
+        if session.turn.answer is None and session.clicks[0][2] != POSITIVE:
             raise ValueError("DISNet makes its proposals from the first click: it has to be a positive one")
         return type(session.turn.state), self._is_first(session)
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clicklab.evaluation.answer import Seen
 from clicklab.evaluation.predictor import Predictor
-from clicklab.evaluation.transforms import View
+from clicklab.evaluation.session import Session
 from clicklab.losses.matching import assign, mask_cost
 
 THRESHOLD = 0.49  # candidates are paired by their masks at this probability, whatever the protocol's is, as officially
@@ -37,9 +38,12 @@ class PiClickPredictor(Predictor):
         merged = 0.5 * (_pick(logits[:, moved], pair, 1) + logits[:, kept])
         return merged, 0.5 * (_pick(score[:, moved], pair, 1) + score[:, kept])
 
-    def remember(self, logits: Tensor, candidates: Tensor, view: View) -> Tensor:
+    def remembered(self, session: Session) -> Tensor:
         """Probabilities, or logits with 0 outside the view under the quirk `logit_memory`."""
-        return view.back(logits) if self.protocol.quirk("logit_memory") else candidates
+        answer, chosen = session.turn.answer, session.turn.chosen
+        if not isinstance(answer, Seen) or not self.protocol.quirk("logit_memory"):
+            return session.map
+        return answer.view.back(answer.logits[chosen : chosen + 1])[0]
 
 
 def partners(logits: Tensor, confidence: Tensor) -> Tensor:
