@@ -63,7 +63,7 @@ def test_history_keeps_candidates_as_the_network_saw_them():
         shown.append(session.candidates)
     maps = [0 if turn.answer is None else full_maps(turn.answer, OBJECT.target.shape) for turn in session.turns]
     assert maps == [0] * len(CLICKS) + [3]
-    assert session.turns[1].answer.logits.shape == (3, 64, 64)
+    assert session.turns[1].answer.probability.shape == (3, 64, 64)
     for candidates in shown[-2::-1]:
         session.undo()
         np.testing.assert_array_equal(session.candidates, candidates)

@@ -205,7 +205,7 @@ def test_another_view_caches_anew():
     small = torch.zeros(7, 70, 90)
     small[:, 20:40, 30:50] = 1.0
     whole_image = View((Frame.whole((70, 90)),))
-    session.turns[-1] = replace(session.turn, answer=Seen(200.0 * (small - 0.5), whole_image))
+    session.turns[-1] = replace(session.turn, answer=Seen(small, whole_image))
     session.add_click(25, 35)
     assert passes == [1, 1]
     region = session.turn.region

@@ -117,8 +117,8 @@ def test_session_shows_all_candidates_and_another_one_can_be_chosen(preset):
     other = (session.turn.chosen + 1) % 7
     session.choose(other)
     answer, remembered = session.turn.answer, session.predictor.remembered(session)
-    probability, logits = answer.maps(), answer.view.back(answer.logits)
-    assert torch.equal(remembered, (probability if preset == "clean" else logits)[other])
+    maps = answer.maps() if preset == "clean" else answer.view.back(answer.logits)
+    assert torch.equal(remembered, maps[other])
     shown = session.probability
     session.add_click(10, 10, positive=False)
     after_other = session.candidates

@@ -47,14 +47,18 @@ class Answer(ABC):
     def maps(self) -> Tensor:
         """(K, H, W) float32 probability of all masks."""
         if self._all is None:
-            first = self.map(0)
-            together = first[None] if len(self) == 1 else first.repeat(len(self), 1, 1)
-            for index in range(1, len(self)):  # on a CPU the last bit of a resize depends on how many maps it takes
-                together[index] = self.map(index)
-                del self._maps[index]
+            self._all = self.make_all()
             self._maps.clear()
-            self._all = together
         return self._all
+
+    def make_all(self) -> Tensor:
+        """`maps` anew, from those made already and the others."""
+        first = self.map(0)
+        together = first[None] if len(self) == 1 else first.repeat(len(self), 1, 1)
+        for index in range(1, len(self)):
+            together[index] = self.map(index)
+            del self._maps[index]
+        return together
 
 
 class Given(Answer):
@@ -80,18 +84,21 @@ class Seen(Answer):
     """What a network answered in a view.
 
     Args:
-        logits: (K, h, w) float32.
+        probability: (K, h, w) float32.
         view: where it looked.
     """
 
-    def __init__(self, logits: Tensor, view: View) -> None:
+    def __init__(self, probability: Tensor, view: View) -> None:
         super().__init__()
-        self.logits, self.view = logits, view
+        self.probability, self.view = probability, view
 
     def __len__(self) -> int:
-        return len(self.logits)
+        return len(self.probability)
 
     def make(self, index: int) -> Tensor:
         """As `Answer.make`."""
-        # all of them, then one: on a CPU the last bit of a sigmoid depends on the place in its tensor
-        return self.view.back(self.logits.sigmoid()[index : index + 1])[0]
+        return self.view.back(self.probability[index : index + 1])[0]
+
+    def make_all(self) -> Tensor:
+        """As `Answer.make_all`; in one go but on a CPU, where the last bit of a resize depends on how many it takes."""
+        return super().make_all() if self.probability.device.type == "cpu" else self.view.back(self.probability)

@@ -89,7 +89,8 @@ class FocusPredictor(Predictor):
             views: what the segmentor sees; `target_box` tells which part of the image the answer belongs to.
         """
         coarse = self._coarse(sessions, views)
-        first = [Seen(logits, view) for view, logits in zip(views, coarse.logits.float(), strict=True)]
+        probability = coarse.logits.float().sigmoid()
+        first = [Seen(seen, view) for seen, view in zip(probability, views, strict=True)]
         boxes = [self._focus(*triple) for triple in zip(sessions, views, [one.map(0) for one in first], strict=True)]
         refined = self._refined(sessions, views, boxes, coarse)
         answers = []

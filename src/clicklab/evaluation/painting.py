@@ -95,14 +95,12 @@ class Correction(Answer):
     ) -> None:
         super().__init__()
         self.own, self.clicks, self.threshold, self.everything_else = own, clicks, threshold, everything_else
-        self._shape, self._device = before.shape, before.device
-        self._before = np.packbits(before.cpu().numpy())
+        self._before: Tensor | _Bits = before
 
     @property
     def before(self) -> Tensor:
         """(H, W) bool, the mask before the last click."""
-        bits = np.unpackbits(self._before, count=self._shape.numel()).view(bool)
-        return torch.from_numpy(bits).view(self._shape).to(self._device)
+        return self._before if isinstance(self._before, Tensor) else self._before.mask()
 
     def __len__(self) -> int:
         return 1
@@ -116,4 +114,19 @@ class Correction(Answer):
         """As `Answer.put_away`."""
         small = super().put_away()
         small.own = self.own.put_away()
+        if isinstance(self._before, Tensor):
+            small._before = _Bits(self._before)
         return small
+
+
+class _Bits:
+    """A mask (H, W) bool in an eighth of its memory."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self._shape, self._device = mask.shape, mask.device
+        self._packed = np.packbits(mask.cpu().numpy())
+
+    def mask(self) -> Tensor:
+        """The mask, where it was."""
+        bits = np.unpackbits(self._packed, count=self._shape.numel()).view(bool)
+        return torch.from_numpy(bits).view(self._shape).to(self._device)

@@ -32,9 +32,10 @@ class Predictor:
     """Answers clicks as the official predictors of RITM and SimpleClick do. It has no memory of its own.
 
     A method that merges views or candidates in its own way overrides `merge`; one that looks elsewhere overrides
-    `view_of`; one whose zoom-in goes by something else than probabilities overrides `remembered`; one with a pipeline
-    of its own overrides `answer_once`. A network names its predictor in the class attribute `predictor`, and
-    `predictor_for` finds it; with the class attribute `exact_clicks` it gets clicks in float64 (see `exact_clicks`).
+    `view_of`; one whose zoom-in goes by something else than probabilities overrides `answered` and `remembered`; one
+    with a pipeline of its own overrides `answer_once`. A network names its predictor in the class attribute
+    `predictor`, and `predictor_for` finds it; with the class attribute `exact_clicks` it gets clicks in float64 (see
+    `exact_clicks`).
 
     Args:
         network: keeps the network contract (`start` and `step`, or only `forward`). It answers in eval mode, whatever
@@ -162,6 +163,10 @@ class Predictor:
         merged = average_flip(logits) if logits.shape[1] == 2 else logits[:, 0]
         return merged, None if score is None else score.float().mean(dim=1)
 
+    def answered(self, logits: Tensor, probability: Tensor, view: View) -> Seen:
+        """What a session keeps of the network's answer (K, h, w) in a view."""
+        return Seen(probability, view)
+
     def remembered(self, session: Session) -> Tensor:
         """(H, W) map of the last answer's mask that the zoom-in goes by."""
         return session.map
@@ -173,10 +178,11 @@ class Predictor:
         score = None if prediction.score is None else prediction.score.unflatten(0, per_session)
         logits, score = self.merge(prediction.logits.float().unflatten(0, per_session), score, prediction.extras)
         best = [0] * len(sessions) if score is None else score.argmax(dim=1).tolist()
+        probability = logits.sigmoid()
         for row, (session, view) in enumerate(zip(sessions, views, strict=True)):
             session.turns[-1] = replace(
                 session.turn,
-                answer=Seen(logits[row], view),
+                answer=self.answered(logits[row], probability[row], view),
                 score=None if score is None else score[row],
                 chosen=best[row],
                 state=states[row],

@@ -11,9 +11,18 @@ from torch import Tensor
 from clicklab.evaluation.answer import Seen
 from clicklab.evaluation.predictor import Predictor
 from clicklab.evaluation.session import Session
+from clicklab.evaluation.transforms import View
 from clicklab.losses.matching import assign, mask_cost
 
 THRESHOLD = 0.49  # candidates are paired by their masks at this probability, whatever the protocol's is, as officially
+
+
+class SeenWithLogits(Seen):
+    """An answer that keeps its logits (K, h, w) too."""
+
+    def __init__(self, probability: Tensor, view: View, logits: Tensor) -> None:
+        super().__init__(probability, view)
+        self.logits = logits
 
 
 class PiClickPredictor(Predictor):
@@ -38,10 +47,16 @@ class PiClickPredictor(Predictor):
         merged = 0.5 * (_pick(logits[:, moved], pair, 1) + logits[:, kept])
         return merged, 0.5 * (_pick(score[:, moved], pair, 1) + score[:, kept])
 
+    def answered(self, logits: Tensor, probability: Tensor, view: View) -> Seen:
+        """As `Predictor.answered`."""
+        if self.protocol.quirk("logit_memory"):
+            return SeenWithLogits(probability, view, logits)
+        return super().answered(logits, probability, view)
+
     def remembered(self, session: Session) -> Tensor:
         """Probabilities, or logits with 0 outside the view under the quirk `logit_memory`."""
         answer, chosen = session.turn.answer, session.turn.chosen
-        if not isinstance(answer, Seen) or not self.protocol.quirk("logit_memory"):
+        if not isinstance(answer, SeenWithLogits):
             return session.map
         return answer.view.back(answer.logits[chosen : chosen + 1])[0]
 
