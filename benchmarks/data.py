@@ -30,10 +30,11 @@ from data_modules.dataset_words import dataset_words
 from data_modules.datasets import open_dataset, options_of
 from data_modules.datasets.shapes import Shapes
 from data_modules.export_shapes import export_scenes
+from data_modules.first_clicks import PointLaw
 from data_modules.process_memory import keep_freed_memory
 from data_modules.sample import SceneDataset
 from data_modules.sources import TrainingSource
-from data_modules.targets import PointLaw, TargetLaw
+from data_modules.targets import TargetLaw
 from data_modules.training_set import TrainingSamples, collate
 
 CROP, BATCH = 448, 8

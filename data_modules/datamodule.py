@@ -16,11 +16,12 @@ from clicklab.clicks.next_click import OFFICIAL, ClickLaw
 from clicklab.records import Batch, EvaluationObject, SkippedObject
 from data_modules.augment import augmentation as build_augmentation
 from data_modules.crop import SceneMix, SceneZoom
+from data_modules.first_clicks import PointLaw
 from data_modules.process_memory import keep_freed_memory
 from data_modules.sample import EvaluationObjects, SceneDataset
 from data_modules.samplers import EachOnceSampler, TrainingSampler
 from data_modules.simulation import SimulatedUser
-from data_modules.targets import PointLaw, TargetLaw
+from data_modules.targets import TargetLaw
 from data_modules.training_set import TrainingSamples, TrainingSource, collate
 
 Stage = Literal["val", "test"]

@@ -18,9 +18,10 @@ from matplotlib.figure import Figure
 
 from data_modules.dataset_words import dataset_words
 from data_modules.datasets import open_dataset
+from data_modules.first_clicks import PointLaw, sample_points
 from data_modules.sample import Scene
 from data_modules.show_mix import show_suem
-from data_modules.targets import PointLaw, TargetLaw, choose_target, sample_points, settle, without_stuff
+from data_modules.targets import TargetLaw, choose_target, settle, without_stuff
 
 COLUMNS, TREE_LINES, LAYERS_SHOWN = 4, 34, 6
 GREEN, RED = "#19d319", "#ff2828"

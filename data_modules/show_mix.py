@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from data_modules.augment import augmentation
 from data_modules.crop import SceneMix
 from data_modules.datasets import open_dataset
+from data_modules.first_clicks import PointLaw
 from data_modules.sample import Scene, SceneDataset
 from data_modules.sources import TrainingSource
 from data_modules.suem import SUEM
-from data_modules.targets import PointLaw, TargetLaw
+from data_modules.targets import TargetLaw
 from data_modules.training_set import TrainingSample, TrainingSamples
 
 CROP, MIN_AREA = (448, 448), 1000

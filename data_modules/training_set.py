@@ -19,16 +19,14 @@ from torch.utils.data import Dataset
 from clicklab.records import Batch, Clicks, ObjectTable
 from data_modules.augment import Augmentation
 from data_modules.crop import Crop, SceneMix, SceneZoom
+from data_modules.first_clicks import Point, PointLaw, sample_points
 from data_modules.sample import BrokenScene, Scene, SceneObject
 from data_modules.sources import TrainingSource, read_sample_weights
 from data_modules.targets import (
-    Point,
-    PointLaw,
     TargetLaw,
     choose_objects,
     choose_target,
     remove_objects,
-    sample_points,
     settle,
     whole_target,
     without_small_parts,

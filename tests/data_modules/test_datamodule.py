@@ -18,10 +18,10 @@ from tiny_scenes import BOX, DISK, TinyScenes
 
 from clicklab.records import Batch, EvaluationObject, ObjectTable, SkippedObject
 from data_modules.datamodule import InteractiveDataModule
+from data_modules.first_clicks import PointLaw
 from data_modules.samplers import EachOnceSampler, TrainingSampler
 from data_modules.sources import TrainingSource
 from data_modules.suem import SUEM
-from data_modules.targets import PointLaw
 
 BATCHES = 4  # per epoch in the runs below
 

@@ -7,9 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from data_modules.first_clicks import PointLaw, sample_points
 from data_modules.nested_target import nested_target
 from data_modules.sample import SceneObject
-from data_modules.targets import PointLaw, Target, TargetLaw, choose_target, sample_points
+from data_modules.targets import Target, TargetLaw, choose_target
 
 WHOLE, PART, DOT, INNER = 1, 2, 3, 4
 

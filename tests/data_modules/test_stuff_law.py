@@ -8,10 +8,11 @@ from tiny_scenes import BOX, DISK, STUFF, TinyScenes
 
 from data_modules.augment import augmentation
 from data_modules.coco_lvis_rule import Thresholds, combine
+from data_modules.first_clicks import PointLaw
 from data_modules.regions import region_of
 from data_modules.sample import SceneObject
 from data_modules.sources import TrainingSource
-from data_modules.targets import PointLaw, TargetLaw, choose_target
+from data_modules.targets import TargetLaw, choose_target
 from data_modules.training_set import TrainingSamples
 
 

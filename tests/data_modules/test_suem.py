@@ -10,10 +10,11 @@ from tiny_scenes import BOX, DISK, PART, TinyScenes, draw_scene
 
 from data_modules.augment import augmentation
 from data_modules.crop import Crop
+from data_modules.first_clicks import PointLaw
 from data_modules.sample import SceneObject
 from data_modules.sources import TrainingSource
 from data_modules.suem import SUEM
-from data_modules.targets import PointLaw, TargetLaw
+from data_modules.targets import TargetLaw
 from data_modules.training_set import TrainingSamples
 
 HARD = (1.0, 1.0)

@@ -8,10 +8,11 @@ from tiny_scenes import BOX, DISK, PART, TinyScenes, draw_scene
 
 from data_modules.augment import augmentation
 from data_modules.crop import Crop
+from data_modules.first_clicks import PointLaw
 from data_modules.sources import TrainingSource
 from data_modules.suem import SUEM
 from data_modules.target_zoom import TargetAwareZoom
-from data_modules.targets import PointLaw, TargetLaw
+from data_modules.targets import TargetLaw
 from data_modules.training_set import TrainingSamples
 
 SIZE = (40, 48)

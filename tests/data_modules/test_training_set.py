@@ -12,9 +12,10 @@ import torch
 from tiny_scenes import BOX, DISK, PART, STUFF, TinyScenes
 
 from data_modules.augment import AUGMENTATIONS, Augmentation, _crop, augmentation
+from data_modules.first_clicks import PointLaw
 from data_modules.sample import Scene, SceneObject
 from data_modules.sources import TrainingSource, read_sample_weights
-from data_modules.targets import PointLaw, TargetLaw
+from data_modules.targets import TargetLaw
 from data_modules.training_set import TrainingSamples, collate
 
 PLAIN = augmentation("coco_lvis_val", (60, 80))  # the whole scene, so that blue still tells its number

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from data_modules.sample import BrokenScene, Scene, SceneDataset, SceneObject
+from data_modules.targets import settle, without_stuff
 
 # ids of every scene: a disk with a part in it (2 inside 1), a box, a stuff band at the bottom, pixels of nothing listed
 DISK, PART, BOX, STUFF, UNLISTED = 1, 2, 3, 4, 9
@@ -54,3 +55,9 @@ class TinyScenes(SceneDataset):
 
     def objects(self) -> list[tuple[int, int]]:
         return [(scene, key) for scene in range(self.length) for key in ((0,) if scene in self.broken else (DISK, BOX))]
+
+
+def settled(number=0, ignore=False, stuff=False):
+    """Layers, objects and areas of scene `number`, its stuff band an object only on demand."""
+    scene = draw_scene(number, ignore=ignore)
+    return settle(scene.layers, scene.objects if stuff else without_stuff(scene.objects))
