@@ -184,10 +184,32 @@ def test_briefly_trained_weights_serve_both_sides(code, tmp_path):
     done = run("brief_training.py", [str(code), "xtiny", *grabcut, "--seconds", "0", "--output", "new/a.pth"], tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("1 steps of 1, loss ")
-    weights = ["--weights", "new/a.pth", "--clicks", "1", "--output", "record.json"]
+    weights = ["--weights", "new/a.pth", "--clicks", "1", "--target-iou", "0.9", "--output", "record.json"]
     done = run("evaluate.py", [str(code), "xtiny", *grabcut, *weights], tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads((tmp_path / "record.json").read_text())["rows"]["32-true"]["same clicks"] == 2
+
+
+def test_an_iou_below_the_thresholds_is_refused_before_anything_begins(code, tmp_path):
+    done = run("evaluate.py", [str(code), "xtiny", "--grabcut", "nowhere", "--target-iou", "0.8"], tmp_path)
+    assert done.returncode == 2 and "target_iou is 0.8" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_side_that_ends_before_it_is_asked_says_why(tmp_path):
+    script = f"""
+import sys
+sys.path.insert(0, {str(SCRIPTS)!r})
+from turns import Side
+def prepare():
+    raise ValueError("no such thing")
+if __name__ == "__main__":
+    side = Side(prepare)
+    side._process.join()
+    side("a job")
+"""
+    (tmp_path / "ends.py").write_text(script)
+    done = run(str(tmp_path / "ends.py"), [], tmp_path)
+    assert done.returncode == 1 and "RuntimeError: prepare: ValueError: no such thing" in done.stderr
 
 
 def test_a_wrong_folder_is_one_message(code, tmp_path):

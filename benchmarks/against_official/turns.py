@@ -7,6 +7,7 @@ import resource
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -53,8 +54,9 @@ class Side:
         Raises:
             RuntimeError: what went wrong on the other side, which has printed where.
         """
-        try:
+        with suppress(OSError):  # it has ended already; what it said of that is still to be read
             self._pipe.send(job)
+        try:
             done = self._pipe.recv()
         except (EOFError, OSError) as error:
             raise RuntimeError(f"{self._name} ended without a word: killed, for want of memory?") from error
