@@ -15,7 +15,15 @@ from typing import Any, NamedTuple
 import cv2
 from tqdm import tqdm
 
-from data_modules.layered_store import LayeredIds, begin, count_instances, layered_file, write_index, write_layered
+from data_modules.layered_store import (
+    LayeredIds,
+    begin,
+    count_instances,
+    image_folder,
+    layered_file,
+    write_index,
+    write_layered,
+)
 from data_modules.sample import BrokenScene
 
 CHUNK = 8  # images that a process takes at a time: what an interruption may have to wait for
@@ -124,10 +132,9 @@ def fill_folder(
 
 def _without_image(folder: Path, names: Iterable[str], noted: Path | None) -> str:
     """`BuildReport.without_image`: better said now than in the middle of a training."""
-    beside = folder / "images"
-    images = beside if beside.is_dir() else noted  # as `COCO_LVIS` looks for them
-    if images is None:
-        return f"no folder of them is known: put them into {beside}, or build with --images FOLDER"
+    images = image_folder(folder, noted)
+    if not images.is_dir():
+        return f"no folder of them is known: put them into {images}, or build with --images FOLDER"
     present = {path.name for path in images.iterdir()}
     missing = [name for name in names if f"{name}.jpg" not in present]
     return f"{len(missing)} are not in {images}, for example {min(missing)}.jpg" if missing else ""

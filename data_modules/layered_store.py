@@ -114,6 +114,12 @@ class LayeredIndex:
     images: Path | None
 
 
+def image_folder(folder: Path, noted: Path | None) -> Path:
+    """Where the images of a split's folder are looked for: in its own `images`, or where the builder knew them."""
+    beside = folder / "images"
+    return noted if noted and not beside.is_dir() else beside
+
+
 def write_index(folder: Path, counts: Mapping[str, int], images: Path | None) -> None:
     """Writes the index of a folder: image name -> number of objects that are no stuff.
 

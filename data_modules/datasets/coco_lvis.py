@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from data_modules.datasets.files import need_file, need_folder, need_same_size, read_rgb
 from data_modules.datasets.hannotation import read_released_index, released_ids
-from data_modules.layered_store import INDEX, RECIPE, layered_file, read_index, read_layered
+from data_modules.layered_store import INDEX, RECIPE, image_folder, layered_file, read_index, read_layered
 from data_modules.sample import Scene, SceneDataset
 
 
@@ -67,8 +67,7 @@ class COCO_LVIS(SceneDataset):
             need_folder(self.folder, "masks", page=self.page)
             self._released = read_released_index(need_file(file, page=self.page))
             self.names, self._counts = self._released.names, self._released.counts()
-        beside = self.folder / "images"
-        self.images = need_folder(images or (noted if noted and not beside.is_dir() else beside), page=self.page)
+        self.images = need_folder(images or image_folder(self.folder, noted), page=self.page)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 from scipy.io import loadmat
 
 from data_modules.sample import BrokenScene
@@ -68,6 +71,18 @@ def decode(content: bytes, source: Path | str, flags: int = cv2.IMREAD_COLOR) ->
         # OpenCV fills the rest of a cut-off JPEG with gray and says nothing
         raise BrokenScene(f"{source}: the JPEG file is cut off")
     return image
+
+
+@contextmanager
+def opened_mask(content: bytes, path: Path) -> Generator[Image.Image]:
+    """A mask file as Pillow's image. Raises BrokenScene naming `path` where it cannot be read, in the block too."""
+    try:
+        with Image.open(BytesIO(content)) as image:
+            yield image
+    except UnidentifiedImageError as error:  # its text holds an address in memory, another one in every run
+        raise BrokenScene(f"{path}: not a readable mask (cut off, or another kind of file)") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BrokenScene(f"{path}: not a readable mask ({error})") from error
 
 
 def read_rgb(path: Path) -> np.ndarray:

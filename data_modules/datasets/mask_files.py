@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from clicklab.records import IGNORE
-from data_modules.datasets.files import read_bytes
+from data_modules.datasets.files import opened_mask, read_bytes
 from data_modules.sample import BrokenScene
 
 KINDS = ("auto", "binary", "ids")
@@ -55,18 +53,12 @@ def read_mask_ids(path: Path, kind: str = "auto", ignore_value: int | None = Non
 
 def _pixel_values(path: Path) -> tuple[np.ndarray, bool]:
     """(H, W) int64 pixel values of a mask file, and whether its format says that they are labels (palette, 16 bit)."""
-    content = read_bytes(path)
-    try:
-        with Image.open(BytesIO(content)) as image:
-            mode = image.mode
-            opacity = np.asarray(image.getchannel("A")) if "A" in image.getbands() else np.zeros(1)
-            if mode not in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L"):
-                image = image.convert("L" if mode in ("LA", "La", "F") else "RGB")
-            pixels = np.asarray(image).astype(np.int64)
-    except UnidentifiedImageError as error:  # its text holds an address in memory, another one in every run
-        raise BrokenScene(f"{path}: not a readable mask (cut off, or another kind of file)") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BrokenScene(f"{path}: not a readable mask ({error})") from error
+    with opened_mask(read_bytes(path), path) as image:
+        mode = image.mode
+        opacity = np.asarray(image.getchannel("A")) if "A" in image.getbands() else np.zeros(1)
+        if mode not in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L"):
+            image = image.convert("L" if mode in ("LA", "La", "F") else "RGB")
+        pixels = np.asarray(image).astype(np.int64)
     if np.ptp(opacity) > 0 and np.ptp(pixels, axis=(0, 1)).max() == 0:
         raise BrokenScene(f"{path}: only its transparency varies: save the mask as gray values, without alpha channel")
     if pixels.ndim == 3:

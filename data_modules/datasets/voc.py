@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from clicklab.records import IGNORE
-from data_modules.datasets.files import decode, need_file, need_folder, need_same_size, read_bytes, read_rgb
+from data_modules.datasets.files import (
+    decode,
+    need_file,
+    need_folder,
+    need_same_size,
+    opened_mask,
+    read_bytes,
+    read_rgb,
+)
 from data_modules.sample import BrokenScene, Scene, SceneDataset, SceneObject
 
 VOID_INDEX, VOID_GRAY = 255, 220
@@ -106,13 +112,8 @@ def palette_indices(content: bytes, path: Path) -> np.ndarray:
 
     Raises BrokenScene when it has no palette, because colours do not tell the ids then.
     """
-    try:
-        with Image.open(BytesIO(content)) as image:
-            mode, indices = image.mode, np.array(image, dtype=np.int32)
-    except UnidentifiedImageError as error:  # its text holds an address in memory, another one in every run
-        raise BrokenScene(f"{path}: not a readable mask (cut off, or another kind of file)") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BrokenScene(f"{path}: not a readable mask ({error})") from error
+    with opened_mask(content, path) as image:
+        mode, indices = image.mode, np.array(image, dtype=np.int32)
     if mode != "P":
         raise BrokenScene(f"{path}: no palette (mode {mode}); true ids need the original PNG of the VOC archive")
     return indices

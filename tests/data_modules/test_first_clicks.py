@@ -12,12 +12,7 @@ from tiny_scenes import BOX, DISK, PART, settled
 
 from data_modules.first_clicks import PointLaw, _central, _positive_points, sample_points
 from data_modules.sample import SceneObject
-from data_modules.targets import (
-    Target,
-    TargetLaw,
-    choose_target,
-    remove_objects,
-)
+from data_modules.targets import Target, TargetLaw, choose_target, remove_objects
 
 SINGLE = TargetLaw(merge_prob=0.0)
 

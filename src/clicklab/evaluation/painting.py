@@ -44,7 +44,7 @@ class Painting(Answer):
     """One mask: a ground and patches on it, in their order. Patches are as small as the views they come from.
 
     Args:
-        ground: its first mask.
+        ground: its first mask, as history keeps it.
         patches: from the first to the last one painted.
     """
 
@@ -71,12 +71,6 @@ class Painting(Answer):
         for patch in self.patches:
             patch.paint(probability)
         return probability
-
-    def put_away(self) -> Self:
-        """As `Answer.put_away`."""
-        small = super().put_away()
-        small.ground = self.ground.put_away()
-        return small
 
 
 class Correction(Answer):
