@@ -23,19 +23,19 @@ from typing import Any
 import cv2
 import torch
 
-from clicklab.cli import run_script
-from data_modules import training_set
-from data_modules.augment import augmentation
-from data_modules.dataset_words import dataset_words
+from clicklab.commands.main import run_script
 from data_modules.datasets import open_dataset, options_of
 from data_modules.datasets.shapes import Shapes
-from data_modules.export_shapes import export_scenes
-from data_modules.first_clicks import PointLaw
 from data_modules.process_memory import keep_freed_memory
-from data_modules.sample import SceneDataset
-from data_modules.sources import TrainingSource
-from data_modules.targets import TargetLaw
-from data_modules.training_set import TrainingSamples, collate
+from data_modules.scenes import SceneDataset
+from data_modules.tools.dataset_spec import dataset_spec
+from data_modules.tools.export_shapes import export_scenes
+from data_modules.training import samples as training_set
+from data_modules.training.augment import augmentation
+from data_modules.training.first_clicks import InitialClickSampling
+from data_modules.training.samples import TrainingSamples, collate
+from data_modules.training.sources import TrainingSource
+from data_modules.training.targets import TargetSampling
 
 CROP, BATCH = 448, 8
 STEPS = ("decode", "augment", "target", "clicks", "batch")
@@ -72,9 +72,9 @@ def steps_timed(samples: TrainingSamples) -> Iterator[dict[str, float]]:
 
 def measure(dataset: SceneDataset, count: int) -> dict[str, Any]:
     """Samples per second and milliseconds per step, with the official COCO+LVIS settings."""
-    law = TargetLaw(stuff_prob=0.3, min_object_area=1000, keep_background_prob=0.05)
+    law = TargetSampling(stuff_prob=0.3, min_object_area=1000, keep_background_prob=0.05)
     transform = augmentation("coco_lvis", (CROP, CROP))
-    samples = TrainingSamples([TrainingSource(dataset)], transform, law, PointLaw(), 0, count + BATCH)
+    samples = TrainingSamples([TrainingSource(dataset)], transform, law, InitialClickSampling(), 0, count + BATCH)
     collate([samples[0, count + i] for i in range(BATCH)])  # warms caches up
     with steps_timed(samples) as seconds:
         start = process_time()
@@ -107,7 +107,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 def sources(given: list[str], folder: Path, scenes: int) -> Iterator[tuple[str, SceneDataset]]:
     """The datasets given as NAME=FOLDER, or drawn scenes written to `folder`."""
-    for name, root, reading in map(dataset_words, given):
+    for name, root, reading in map(dataset_spec, given):
         usual = {"split": "train"} if "split" in options_of(name) else {}
         yield name, open_dataset(name, root, **usual | reading)
     if not given:

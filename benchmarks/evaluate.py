@@ -21,19 +21,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from clicklab.cli import run_script
 from clicklab.clicks.next_click import robot_click
+from clicklab.commands.main import run_script
 from clicklab.device import usable_device
 from clicklab.evaluation.play import play
-from clicklab.evaluation.predictor import predictor_for
-from clicklab.evaluation.protocol import PRECISIONS, Protocol
-from clicklab.evaluation.session import Session
+from clicklab.inference.options import PRECISIONS, Protocol
+from clicklab.inference.predictor import predictor_for
+from clicklab.inference.session import Session
 from clicklab.methods import method_package
 from clicklab.records import Clicks, EvaluationObject, Prediction, SkippedObject
-from data_modules.dataset_words import dataset_words
 from data_modules.datasets import Shapes, open_dataset
 from data_modules.process_memory import keep_freed_memory
-from data_modules.sample import EvaluationObjects
+from data_modules.scenes import EvaluationObjects
+from data_modules.tools.dataset_spec import dataset_spec
 
 Clicked = dict[int, list[tuple[int, int, int]]]  # index of the object -> its clicks
 GPU_SIZES = {"variant": "base", "objects": 64, "batch": [1, 4, 16, 32]}
@@ -125,7 +125,7 @@ def measure(
 def objects(given: str | None, count: int, side: int) -> list[EvaluationObject]:
     """Objects of a dataset NAME=FOLDER, or drawn ones."""
     if given:
-        name, folder, reading = dataset_words(given)
+        name, folder, reading = dataset_spec(given)
         dataset = open_dataset(name, folder, **reading)
     else:
         dataset = Shapes(length=count, size=(side * 3 // 4, side), split="val")

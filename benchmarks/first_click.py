@@ -23,18 +23,18 @@ import numpy as np
 import torch
 
 import clicklab
-from clicklab.cli import find_device, run_script
-from clicklab.evaluation.candidate_sheet import first_click
+from clicklab.commands.main import find_device, run_script
 from clicklab.evaluation.play import evaluate_objects, view_scale_of
-from clicklab.evaluation.predictor import predictor_for
-from clicklab.evaluation.protocol import ORACLE, Protocol
-from clicklab.evaluation.session import Session
-from clicklab.evaluation.transforms import ZoomIn
+from clicklab.inference.options import ORACLE, Protocol
+from clicklab.inference.predictor import predictor_for
+from clicklab.inference.session import Session
 from clicklab.methods import method_package
 from clicklab.records import IGNORE, EvaluationObject, SkippedObject
-from data_modules.dataset_words import dataset_words
+from clicklab.views.frames import ZoomIn
+from clicklab.visualize.candidates import first_click
 from data_modules.datasets import Shapes, open_dataset
-from data_modules.sample import BrokenScene, EvaluationObjects
+from data_modules.scenes import BrokenScene, EvaluationObjects
+from data_modules.tools.dataset_spec import dataset_spec
 
 MIN_AREA = 40  # pixels; as in training (experiments/piclick/nested.yaml)
 EVERYTHING = 10**6  # pixels: a zoom-in that never looks at less sees the whole image
@@ -181,7 +181,7 @@ def main():
     options = parser.parse_args()
     device = find_device(options.device)
     if options.data:
-        name, folder, reading = dataset_words(options.data)
+        name, folder, reading = dataset_spec(options.data)
         dataset = open_dataset(name, folder, **reading | ({"split": options.split} if options.split else {}))
     else:
         dataset = Shapes(length=options.scenes, size=64, split="val", crowd=1, parts=True)

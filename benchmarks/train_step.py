@@ -23,16 +23,16 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from clicklab.cli import run_script
-from clicklab.compile_callback import CompileParts
+from clicklab.callbacks.compile_parts import CompileParts
+from clicklab.commands.main import run_script
 from clicklab.device import usable_device
 from clicklab.methods import METHODS, method_package
 from clicklab.methods.cfr_icl import CFRICL
 from data_modules.datamodule import InteractiveDataModule
 from data_modules.datasets import Shapes
 from data_modules.process_memory import keep_freed_memory
-from data_modules.sources import TrainingSource
-from data_modules.targets import TargetLaw
+from data_modules.training.sources import TrainingSource
+from data_modules.training.targets import TargetSampling
 
 WAYS: dict[str, dict[str, Any]] = {
     "32-true": {},
@@ -110,7 +110,7 @@ def drawn_scenes(batch: int, crop: int, side: int, steps: int, warm_up: int, wor
         crop_size=crop,
         batch_size=batch,
         epoch_length=batch * (steps + warm_up),
-        targets=TargetLaw(min_object_area=100),
+        targets=TargetSampling(min_object_area=100),
         with_layers=True,
         num_workers=workers,
     )

@@ -12,21 +12,21 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from clicklab.clicks.next_click import OFFICIAL, ClickLaw
+from clicklab.clicks.next_click import OFFICIAL, CorrectiveClickSampling
 from clicklab.records import Batch, EvaluationObject, SkippedObject
-from data_modules.augment import augmentation as build_augmentation
-from data_modules.crop import SceneMix, SceneZoom
-from data_modules.first_clicks import PointLaw
 from data_modules.process_memory import keep_freed_memory
-from data_modules.sample import EvaluationObjects, SceneDataset
 from data_modules.samplers import EachOnceSampler, TrainingSampler
+from data_modules.scenes import EvaluationObjects, SceneDataset
 from data_modules.simulation import SimulatedUser
-from data_modules.targets import TargetLaw
-from data_modules.training_set import TrainingSamples, TrainingSource, collate
+from data_modules.training.augment import augmentation as build_augmentation
+from data_modules.training.crop import SceneMix, SceneZoom
+from data_modules.training.first_clicks import InitialClickSampling
+from data_modules.training.samples import TrainingSamples, TrainingSource, collate
+from data_modules.training.targets import TargetSampling
 
 Stage = Literal["val", "test"]
 EvaluationBatch = list[EvaluationObject | SkippedObject]
-_TARGETS, _POINTS = TargetLaw(), PointLaw()
+_TARGETS, _POINTS = TargetSampling(), InitialClickSampling()
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -62,11 +62,11 @@ class InteractiveDataModule(LightningDataModule):
         batch_size: int = 32,
         epoch_length: int | None = None,
         augmentation: str = "coco_lvis",
-        targets: TargetLaw = _TARGETS,
-        points: PointLaw = _POINTS,
+        targets: TargetSampling = _TARGETS,
+        points: InitialClickSampling = _POINTS,
         max_rounds: int = 3,
         user_threshold: float = 0.49,
-        clicks: ClickLaw = OFFICIAL,
+        clicks: CorrectiveClickSampling = OFFICIAL,
         with_layers: bool = False,
         zoom: SceneZoom | None = None,
         mix: SceneMix | None = None,
@@ -85,16 +85,17 @@ class InteractiveDataModule(LightningDataModule):
                 number of them.
             epoch_length: samples per epoch over all devices, drawn at random by the weights; without it every scene
                 comes once per epoch.
-            augmentation: name of a pipeline in data_modules.augment.AUGMENTATIONS.
+            augmentation: name of a pipeline in data_modules.training.augment.AUGMENTATIONS.
             targets: which objects become the target.
             points: where the random first clicks fall.
             max_rounds: most rounds that the simulated user plays before the step that is learnt from.
             user_threshold: probability above which the simulated user sees object (official: 0.49).
             clicks: where the simulated user clicks.
             zoom: sees the whole scene in a way that suits its target, such as
-                `data_modules.target_zoom.TargetAwareZoom`; the target is then drawn before the augmentation, not after.
-            mix: makes one crop of two or more after augmentation, such as `data_modules.suem.SUEM` (copy-paste); see
-                `data_modules.crop.SceneMix`.
+                `data_modules.training.target_zoom.TargetAwareZoom`; the target is then drawn before the augmentation,
+                not after.
+            mix: makes one crop of two or more after augmentation, such as `data_modules.training.suem.SUEM`
+                (copy-paste); see `data_modules.training.crop.SceneMix`.
             with_layers: give batches the layered object ids and tables (`Batch.layers`, `Batch.objects`).
             eval_batch_size: evaluation objects per list.
             limit: only the first objects of every evaluation dataset, for quick looks.

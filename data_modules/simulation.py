@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from clicklab.clicks.next_click import OFFICIAL, ClickLaw, training_click
+from clicklab.clicks.next_click import OFFICIAL, CorrectiveClickSampling, training_click
 from clicklab.records import Batch, Clicks
 
 
@@ -24,7 +24,9 @@ class SimulatedUser:
 
     agreed: torch.Generator | None = None
 
-    def __init__(self, max_rounds: int = 3, threshold: float = 0.49, clicks: ClickLaw = OFFICIAL) -> None:
+    def __init__(
+        self, max_rounds: int = 3, threshold: float = 0.49, clicks: CorrectiveClickSampling = OFFICIAL
+    ) -> None:
         """
         Args:
             max_rounds: `warm_up` plays 0..max_rounds rounds, all equally likely (official: 3).

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from data_modules.datasets import Shapes
-from data_modules.export_shapes import export_scenes
+from data_modules.tools.export_shapes import export_scenes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = REPOSITORY / "benchmarks" / "against_official"
@@ -99,8 +99,8 @@ FILES = {
                 return SimpleNamespace(image=scene.image, objects_ids=[key], gt_mask=scene.mask)
     """,
     "inference/predictors.py": """
-        from clicklab.evaluation.predictor import predictor_for
-        from clicklab.evaluation.protocol import Protocol
+        from clicklab.inference.predictor import predictor_for
+        from clicklab.inference.options import Protocol
 
         def get_predictor(network, mode, device, with_flip, zoom_in_params):
             assert (mode, with_flip, zoom_in_params["skip_clicks"]) == ("NoBRS", True, -1)
@@ -111,7 +111,7 @@ FILES = {
         import numpy as np
         import torch
         from clicklab.clicks.next_click import robot_click
-        from clicklab.evaluation.session import Session
+        from clicklab.inference.session import Session
 
         def evaluate_sample(image, target, predictor, target_iou, max_clicks):
             session, target, ious = Session(predictor), torch.from_numpy(target)[None], []
@@ -146,7 +146,7 @@ def code(tmp_path):
 
 
 def run(script: str, arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
-    paths = [REPOSITORY / "src", REPOSITORY, REPOSITORY / "tests" / "methods"]
+    paths = [REPOSITORY / "src", REPOSITORY, REPOSITORY / "tests" / "helpers"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", str(SCRIPTS / script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder, env=environment)

@@ -13,21 +13,25 @@ SOURCES = sorted((REPOSITORY / "src" / "clicklab").rglob("*.py")) + sorted((REPO
 # room -> rooms it may import, besides itself
 ALLOWED = {
     "records": set(),
-    "clicks": {"records"},
     "device": set(),
-    "foreign": set(),
-    "nn": {"records", "clicks", "foreign"},
-    "losses": {"records", "clicks"},
-    "optim": {"records", "nn"},
-    "evaluation": {"records", "clicks", "device", "nn"},
-    "methods": {"records", "clicks", "foreign", "nn", "losses", "optim", "evaluation"},
-    "checkpoint": {"device", "foreign", "methods"},
-    "compile_callback": {"nn"},
-    "train_command": {"methods"},
-    "last_checkpoint": set(),
-    "data_modules": {"records", "clicks"},
-}
-BOTH_SIDES = {"api", "cli", "demo"}  # the only modules that know methods and data
+    "external_checkpoint": set(),
+    "clicks": {"records"},
+    "views": {"records", "clicks"},
+    "masks": {"records"},
+    "nn": {"records", "clicks", "external_checkpoint"},
+    "losses": {"records", "masks"},
+    "optim": {"nn"},
+    "inference": {"records", "device", "views", "nn"},
+    "methods": {
+        "records", "clicks", "views", "masks", "external_checkpoint", "nn", "losses", "optim", "inference",
+    },
+    "evaluation": {"records", "device", "clicks", "masks", "views", "nn", "inference"},
+    "callbacks": {"records", "nn", "inference", "evaluation", "visualize"},
+    "visualize": {"records", "clicks", "inference", "evaluation"},
+    "checkpoint": {"device", "external_checkpoint", "methods"},
+    "data_modules": {"records", "clicks", "masks", "views"},
+}  # fmt: skip
+BOTH_SIDES = {"api", "commands"}  # the only modules that know methods and data
 
 
 def room_of(path: Path) -> str:

@@ -17,7 +17,7 @@ import torch
 from clicklab.methods import method_package
 from data_modules.datasets import Shapes, open_dataset
 from data_modules.datasets.bsds import free_ids
-from data_modules.export_shapes import export_scenes
+from data_modules.tools.export_shapes import export_scenes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMALL = {

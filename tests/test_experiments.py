@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clicklab.cli import main
+from clicklab.commands.main import main
 from data_modules.datasets import Shapes
 from data_modules.datasets.bsds import free_ids
-from data_modules.export_shapes import export_scenes
+from data_modules.tools.export_shapes import export_scenes
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 METHODS = sorted(folder.name for folder in EXPERIMENTS.iterdir() if folder.is_dir() and folder.name != "_base")
@@ -110,7 +110,7 @@ def test_missing_data_is_named_in_one_line_with_a_way_out(tmp_path, monkeypatch,
 def test_compile_overlay_adds_its_callback(data_root, tmp_path, monkeypatch):
     compiled = []
     monkeypatch.setenv("DATA_ROOT", str(data_root))
-    monkeypatch.setattr("clicklab.compile_callback.compile_parts", compiled.append)
+    monkeypatch.setattr("clicklab.callbacks.compile_parts.compile_parts", compiled.append)
     overlay = ["--config", str(EXPERIMENTS / "_base" / "compile.yaml")]
     assert main(["fit", *configs("simpleclick", "config"), *tiny("simpleclick", tmp_path), *overlay]) == 0
     assert [type(network).__name__ for network in compiled] == ["SimpleClickNet"]

@@ -58,14 +58,22 @@ def test_torchrun_starts_a_run_and_slurm_goes_on_with_it(tmp_path, environment):
     names = ["_base/trainer", "simpleclick/config", "_base/ddp", "simpleclick/smoke"]
     configs = [part for name in names for part in ("--config", f"experiments/{name}.yaml")]
     outside = {name: value for name, value in environment.items() if not name.startswith(("SLURM_", "MASTER_"))}
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "clicklab.cli"]
+    start = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "-m",
+        "clicklab.commands.main",
+    ]
     start += ["fit", *configs, "--trainer.devices=2", *options]
     done = subprocess.run(start, cwd=REPOSITORY, env=outside, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
 
     command(tmp_path, "srun", SRUN)
-    clicklab = command(tmp_path, "clicklab", f'#!/bin/sh\nexec {sys.executable} -m clicklab.cli "$@"\n')
+    clicklab = command(tmp_path, "clicklab", f'#!/bin/sh\nexec {sys.executable} -m clicklab.commands.main "$@"\n')
     environment |= {"CLICKLAB": str(clicklab), "ARGS": " ".join([*options, "--trainer.max_epochs=2"])}
     script = ["bash", str(BASE / "slurm.sh"), "simpleclick", "smoke"]
     done = subprocess.run(script, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=200)

@@ -13,14 +13,14 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 import clicklab
-from clicklab.evaluation.noc import NoCCallback
-from clicklab.evaluation.protocol import Protocol
+from clicklab.callbacks.noc import NoCCallback
+from clicklab.inference.options import Protocol
 from clicklab.methods.piclick import PiClick
 from clicklab.methods.simpleclick import SimpleClick
 from data_modules import InteractiveDataModule
 from data_modules.datasets import Shapes
-from data_modules.sources import TrainingSource
-from data_modules.targets import TargetLaw
+from data_modules.training.sources import TrainingSource
+from data_modules.training.targets import TargetSampling
 
 NETWORK = {"image_size": 32, "patch_size": 8, "dropout": 0.1}
 
@@ -37,7 +37,7 @@ def datamodule(batch_size: int = 4, workers: int = 0, sets: dict[str, int] | Non
         crop_size=32,
         batch_size=batch_size,
         epoch_length=16,
-        targets=TargetLaw(min_object_area=4),
+        targets=TargetSampling(min_object_area=4),
         with_layers=True,
         num_workers=workers,
         eval_batch_size=2,

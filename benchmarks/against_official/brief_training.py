@@ -18,12 +18,12 @@ import released
 import torch
 from train_step import CROP, click_lists
 
-from clicklab.cli import run_script
+from clicklab.commands.main import run_script
 from clicklab.losses.nfl import normalized_focal_loss
 from data_modules.datamodule import InteractiveDataModule
 from data_modules.datasets import open_dataset
 from data_modules.process_memory import keep_freed_memory
-from data_modules.sources import TrainingSource
+from data_modules.training.sources import TrainingSource
 
 
 def main() -> None:

@@ -23,16 +23,16 @@ import released
 import torch
 from turns import Side, Work
 
-from clicklab.cli import run_script
+from clicklab.commands.main import run_script
 from clicklab.evaluation.lockstep import ObjectResult
 from clicklab.evaluation.metrics import noc
 from clicklab.evaluation.play import play, read_ahead
-from clicklab.evaluation.predictor import predictor_for
-from clicklab.evaluation.protocol import PRECISIONS, Protocol
-from clicklab.evaluation.report import percent
+from clicklab.evaluation.results import percent
+from clicklab.inference.options import PRECISIONS, Protocol
+from clicklab.inference.predictor import predictor_for
 from data_modules.datasets import open_dataset
 from data_modules.process_memory import keep_freed_memory
-from data_modules.sample import EvaluationObjects
+from data_modules.scenes import EvaluationObjects
 
 ZOOMS = {"ritm": {"skip_clicks": 1, "target_size": 400}, "simpleclick": {"skip_clicks": -1, "target_size": (448, 448)}}
 THRESHOLDS = (0.85, 0.90)  # IoUs of the NoC that is printed

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from clicklab.device import usable_device
-from clicklab.foreign import read_foreign
+from clicklab.external_checkpoint import read_foreign
 from clicklab.methods import method_package
 
 VITS = {  # width, blocks, heads, pyramid, head

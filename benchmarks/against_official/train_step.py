@@ -27,14 +27,14 @@ import torch
 from torch import Tensor
 from turns import Side, Work
 
-from clicklab.cli import run_script
+from clicklab.commands.main import run_script
 from clicklab.records import Batch
 from data_modules.datamodule import InteractiveDataModule
 from data_modules.datasets import Shapes
 from data_modules.process_memory import keep_freed_memory
 from data_modules.simulation import SimulatedUser
-from data_modules.sources import TrainingSource
-from data_modules.targets import TargetLaw
+from data_modules.training.sources import TrainingSource
+from data_modules.training.targets import TargetSampling
 
 CROP = 448  # the one size of the released ViTs
 ROUNDS = (0, 2, 1, 3)  # of clicks before the learning pass, one step after the other: the mean of the published 0..3
@@ -54,7 +54,7 @@ def batches(size: int) -> list[Batch]:
             crop_size=CROP,
             batch_size=size,
             epoch_length=size * len(ROUNDS),
-            targets=TargetLaw(min_object_area=100),
+            targets=TargetSampling(min_object_area=100),
             num_workers=0,
             seed=0,
         ).train_dataloader()

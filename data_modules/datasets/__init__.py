@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from data_modules.sample import SceneDataset
+from data_modules.scenes import SceneDataset
 
 DATASETS: dict[str, str] = {
     "Shapes": "shapes:Shapes",

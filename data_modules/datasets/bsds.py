@@ -13,9 +13,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from data_modules.datasets.bsds_regions import Regions, extract_regions
-from data_modules.datasets.files import list_images, need_folder, read_mat, read_rgb
-from data_modules.sample import BrokenScene, Scene, SceneDataset
+from data_modules.formats.bsds_regions import Regions, extract_regions
+from data_modules.formats.files import list_images, need_folder, read_mat, read_rgb
+from data_modules.scenes import BrokenScene, Scene, SceneDataset
 
 
 class BSDS500(SceneDataset):

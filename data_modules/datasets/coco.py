@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from data_modules.datasets.files import need_file, need_folder
 from data_modules.datasets.instances import InstanceScenes
-from data_modules.instance_index import name_from_file_name
-from data_modules.rasterise import PolygonRule
+from data_modules.formats.files import need_file, need_folder
+from data_modules.formats.instance_index import name_from_file_name
+from data_modules.formats.rasterise import PolygonRule
 
 
 class COCO(InstanceScenes):

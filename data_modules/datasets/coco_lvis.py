@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from data_modules.datasets.files import need_file, need_folder, need_same_size, read_rgb
-from data_modules.datasets.hannotation import read_released_index, released_ids
-from data_modules.layered_store import INDEX, RECIPE, image_folder, layered_file, read_index, read_layered
-from data_modules.sample import Scene, SceneDataset
+from data_modules.formats.files import need_file, need_folder, need_same_size, read_rgb
+from data_modules.formats.hannotation import read_released_index, released_ids
+from data_modules.formats.layered_store import INDEX, RECIPE, image_folder, layered_file, read_index, read_layered
+from data_modules.scenes import Scene, SceneDataset
 
 
 class COCO_LVIS(SceneDataset):

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from data_modules.datasets.files import need_folder, need_same_size, read_bgr_mask, read_rgb
-from data_modules.regions import Region, pack_layers, region_of
-from data_modules.sample import Scene, SceneDataset, SceneObject
+from data_modules.formats.files import need_folder, need_same_size, read_bgr_mask, read_rgb
+from data_modules.formats.regions import Region, pack_layers, region_of
+from data_modules.scenes import Scene, SceneDataset, SceneObject
 
 OBJECT_FILE = re.compile(r"object(\d+)_(.+)\.png")
 INITIAL = ("sp", "stm", "zero")

@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from clicklab.records import IGNORE
-from data_modules.datasets.files import list_images, need_folder, need_same_size, read_rgb
-from data_modules.datasets.mask_files import KINDS, read_mask_ids
-from data_modules.regions import pack_layers, region_of
-from data_modules.sample import BrokenScene, Scene, SceneDataset, SceneObject
+from data_modules.formats.files import list_images, need_folder, need_same_size, read_rgb
+from data_modules.formats.mask_files import KINDS, read_mask_ids
+from data_modules.formats.regions import pack_layers, region_of
+from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
 
 SEPARATORS = "_-. "
 

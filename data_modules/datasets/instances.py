@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from data_modules.datasets.files import read_rgb
-from data_modules.instance_index import InstanceIndex, read_instance_index
-from data_modules.rasterise import PolygonRule, need_polygon_rule, segmentation_region
-from data_modules.regions import Region, pack_layers
-from data_modules.sample import BrokenScene, Scene, SceneDataset, SceneObject
+from data_modules.formats.files import read_rgb
+from data_modules.formats.instance_index import InstanceIndex, read_instance_index
+from data_modules.formats.rasterise import PolygonRule, need_polygon_rule, segmentation_region
+from data_modules.formats.regions import Region, pack_layers
+from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
 
 
 class InstanceScenes(SceneDataset):

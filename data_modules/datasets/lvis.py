@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from data_modules.datasets.files import need_file, need_folder
 from data_modules.datasets.instances import InstanceScenes
-from data_modules.instance_index import name_from_url
-from data_modules.rasterise import segmentation_fault
-from data_modules.regions import Region, region_of
+from data_modules.formats.files import need_file, need_folder
+from data_modules.formats.instance_index import name_from_url
+from data_modules.formats.rasterise import segmentation_fault
+from data_modules.formats.regions import Region, region_of
 
 V1_FILES = ("lvis_v1_{split}.json",)
 V05_FILES = ("lvis_v0.5_{split}.json", "lvis_{split}.json")

@@ -14,9 +14,9 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from data_modules.datasets.files import first_stem, need_folder, read_bgr_mask
 from data_modules.datasets.pairs import PairedMasks
-from data_modules.sample import BrokenScene, Scene, SceneObject
+from data_modules.formats.files import first_stem, need_folder, read_bgr_mask
+from data_modules.scenes import BrokenScene, Scene, SceneObject
 
 SIMPLECLICK_PAGE = "the data section of the SimpleClick repository (github.com/uncbiag/SimpleClick)"
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from data_modules.datasets.files import first_stem, list_images, need_folder, need_same_size, read_bgr_mask, read_rgb
-from data_modules.sample import BrokenScene, Scene, SceneDataset, SceneObject
+from data_modules.formats.files import first_stem, list_images, need_folder, need_same_size, read_bgr_mask, read_rgb
+from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
 
 
 class PairedMasks(SceneDataset):

@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 from scipy.ndimage import find_objects
 
-from data_modules.datasets.files import need_file, need_folder, need_same_size, read_mat, read_rgb
-from data_modules.sample import BrokenScene, Scene, SceneDataset, SceneObject
+from data_modules.formats.files import need_file, need_folder, need_same_size, read_mat, read_rgb
+from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
 
 BUGGY_FILL = 0.08
 

@@ -18,8 +18,8 @@ from zlib import crc32
 import cv2
 import numpy as np
 
-from data_modules.datasets import outlines, textures
-from data_modules.sample import Scene, SceneDataset, SceneObject
+from data_modules.drawing import outlines, textures
+from data_modules.scenes import Scene, SceneDataset, SceneObject
 
 SPLITS = ("train", "val", "test")
 _LAYOUT, _PAINT = 0, 1  # independent random streams, so that objects can be listed without painting

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from clicklab.records import IGNORE
-from data_modules.datasets.files import (
+from data_modules.formats.files import (
     decode,
     need_file,
     need_folder,
@@ -19,7 +19,7 @@ from data_modules.datasets.files import (
     read_bytes,
     read_rgb,
 )
-from data_modules.sample import BrokenScene, Scene, SceneDataset, SceneObject
+from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
 
 VOID_INDEX, VOID_GRAY = 255, 220
 

@@ -13,10 +13,10 @@ _HOMES = {
     "Clicks": "clicklab.records",
     "EvaluationObject": "clicklab.records",
     "Prediction": "clicklab.records",
-    "Session": "clicklab.evaluation.session",
+    "Session": "clicklab.inference.session",
     "evaluate": "clicklab.api",
     "load": "clicklab.checkpoint",
-    "predictor_for": "clicklab.evaluation.predictor",
+    "predictor_for": "clicklab.inference.predictor",
 }
 __all__ = sorted(_HOMES)
 

@@ -9,9 +9,10 @@ from typing import Any
 from torch import nn
 
 from clicklab.evaluation.play import evaluate_objects
-from clicklab.evaluation.protocol import Protocol
+from clicklab.inference.options import Protocol
+from clicklab.visualize.curves import save_curve
 from data_modules.datasets import open_dataset
-from data_modules.sample import EvaluationObjects, SceneDataset
+from data_modules.scenes import EvaluationObjects, SceneDataset
 
 
 def evaluate(
@@ -40,7 +41,7 @@ def evaluate(
         progress: show a progress bar.
         compiled: run a copy of the network with compiled parts (`clicklab.nn.compiled`), for long runs on a GPU.
         source: where the weights came from, for the record.
-        options: fields of `clicklab.evaluation.protocol.Protocol`, e.g. `max_clicks=20`.
+        options: fields of `clicklab.inference.options.Protocol`, e.g. `max_clicks=20`.
 
     Raises:
         FileNotFoundError: a folder is missing; the message says where the set comes from.
@@ -54,7 +55,7 @@ def evaluate(
         name: EvaluationObjects(source if isinstance(source, SceneDataset) else open_dataset(name, source), limit=limit)
         for name, source in data.items()
     }
-    return evaluate_objects(
+    results = evaluate_objects(
         network,
         datasets,
         Protocol(**options),
@@ -65,3 +66,6 @@ def evaluate(
         compiled=compiled,
         source=source,
     )
+    if output is not None:
+        save_curve(results, output)
+    return results

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from clicklab.device import usable_device
-from clicklab.foreign import PREFIX, fill, read_foreign
+from clicklab.external_checkpoint import PREFIX, fill, read_foreign
 from clicklab.methods import METHODS, method_package
 
 

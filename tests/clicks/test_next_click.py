@@ -16,7 +16,7 @@ from elsewhere import Elsewhere
 from scipy.ndimage import distance_transform_edt
 
 from clicklab.clicks import next_click
-from clicklab.clicks.next_click import ClickLaw, robot_click, training_click
+from clicklab.clicks.next_click import CorrectiveClickSampling, robot_click, training_click
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "clicks_robot.npz"
 CLICKS = 6
@@ -187,13 +187,17 @@ def inner_depth(probability: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 LAWS = {
-    "official": (ClickLaw(), False, lambda depth: depth > depth.max() / 2),
-    "shallower": (ClickLaw(ratio=4), False, lambda depth: depth > depth.max() / 4),
-    "centre": (ClickLaw(centre=1), False, lambda depth: depth == depth.max()),
-    "border": (ClickLaw(border=1), False, lambda depth: (depth > 0) & (depth <= 3)),
-    "narrow border": (ClickLaw(border=1, border_depth=1), False, lambda depth: depth == 1),
-    "first": (ClickLaw(first_ratio=1.7, centre=1), True, lambda depth: depth > depth.max() / np.float32(1.7)),
-    "later": (ClickLaw(first_ratio=1.7), False, lambda depth: depth > depth.max() / 2),
+    "official": (CorrectiveClickSampling(), False, lambda depth: depth > depth.max() / 2),
+    "shallower": (CorrectiveClickSampling(ratio=4), False, lambda depth: depth > depth.max() / 4),
+    "centre": (CorrectiveClickSampling(centre=1), False, lambda depth: depth == depth.max()),
+    "border": (CorrectiveClickSampling(border=1), False, lambda depth: (depth > 0) & (depth <= 3)),
+    "narrow border": (CorrectiveClickSampling(border=1, border_depth=1), False, lambda depth: depth == 1),
+    "first": (
+        CorrectiveClickSampling(first_ratio=1.7, centre=1),
+        True,
+        lambda depth: depth > depth.max() / np.float32(1.7),
+    ),
+    "later": (CorrectiveClickSampling(first_ratio=1.7), False, lambda depth: depth > depth.max() / 2),
 }
 
 
@@ -217,7 +221,7 @@ def test_kinds_of_clicks_come_in_their_shares():
     target = torch.zeros(1, 1, 31, 31)
     target[..., 3:28, 3:28] = 1  # greatest depth 13, at (15, 15) alone
     many = [part.expand(6000, -1, -1, -1) for part in (torch.zeros_like(target), target)]
-    law = ClickLaw(centre=0.2, border=0.5, border_depth=2)
+    law = CorrectiveClickSampling(centre=0.2, border=0.5, border_depth=2)
     yx, label = training_click(*many, torch.Generator().manual_seed(2), law=law)
     depth = 13 - (yx - 15).abs().amax(dim=1)
     # the official rule, 0.3 of all, hits the centre once in 13 x 13
@@ -228,7 +232,11 @@ def test_kinds_of_clicks_come_in_their_shares():
 
 def test_samples_without_an_error_get_no_click_under_any_law():
     probability, target = training_case()
-    for law in (ClickLaw(centre=1), ClickLaw(border=1), ClickLaw(centre=0.5, border=0.5)):
+    for law in (
+        CorrectiveClickSampling(centre=1),
+        CorrectiveClickSampling(border=1),
+        CorrectiveClickSampling(centre=0.5, border=0.5),
+    ):
         yx, label = training_click(probability, target, torch.Generator().manual_seed(0), law=law)
         assert (yx[0].tolist(), int(label[0])) == ([-1.0, -1.0], -1) and (label[1:] >= 0).all()
 
@@ -240,7 +248,7 @@ def test_impossible_click_laws():
         ({"border_depth": 0.5}, "border_depth is 0.5"),
     ):
         with pytest.raises(ValueError, match=message):
-            ClickLaw(**options)
+            CorrectiveClickSampling(**options)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

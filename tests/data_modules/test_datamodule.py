@@ -14,54 +14,14 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
+from recorder import BATCHES, Recorder, make
 from tiny_scenes import BOX, DISK, TinyScenes
 
 from clicklab.records import Batch, EvaluationObject, ObjectTable, SkippedObject
 from data_modules.datamodule import InteractiveDataModule
-from data_modules.first_clicks import PointLaw
 from data_modules.samplers import EachOnceSampler, TrainingSampler
-from data_modules.sources import TrainingSource
-from data_modules.suem import SUEM
-
-BATCHES = 4  # per epoch in the runs below
-
-
-class Recorder(LightningModule):
-    """Writes down what it is given; fails before the end of step number `fails`."""
-
-    def __init__(self, fails: int | None = None) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.seen: list[tuple] = []
-        self.evaluated: list[tuple[int, str, int]] = []
-        self.fails = fails
-
-    def training_step(self, batch: Batch, index: int):
-        if len(self.seen) + 1 == self.fails:
-            raise KeyError("broken off")
-        self.seen.append((float(batch.image.sum()), batch.clicks.yx.flatten().tolist()))
-        return self.weight.sum()
-
-    def validation_step(self, batch: list, index: int, dataloader_idx: int = 0):
-        self.evaluated += [(dataloader_idx, item.name, item.index) for item in batch]
-
-    test_step = validation_step
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 0.1)
-
-
-def make(**changes: Any) -> InteractiveDataModule:
-    options: dict[str, Any] = {
-        "train": [TrainingSource(TinyScenes(9))],
-        "val": {"first": TinyScenes(2), "second": TinyScenes(1, first=5)},
-        "crop_size": (32, 40),
-        "batch_size": 2,
-        "epoch_length": 2 * BATCHES + 1,
-        "augmentation": "sbd",
-        "num_workers": 0,
-    }
-    return InteractiveDataModule(**(options | changes))
+from data_modules.training.first_clicks import InitialClickSampling
+from data_modules.training.suem import SUEM
 
 
 def run(data, checkpoint=None, fails=None, **options):
@@ -234,7 +194,8 @@ TWO_RANKS = """
 import sys, torch
 sys.path.insert(0, {here!r})
 from lightning.pytorch import Trainer
-from test_datamodule import Recorder, TinyScenes, make
+from recorder import Recorder, make
+from tiny_scenes import TinyScenes
 
 if __name__ == "__main__":
     module = Recorder()
@@ -247,7 +208,7 @@ if __name__ == "__main__":
 
 def test_two_processes_train_on_the_batches_of_one_and_measure_every_object(tmp_path):
     script = tmp_path / "two_ranks.py"
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[1] / "helpers")
     script.write_text(TWO_RANKS.format(here=here, folder=str(tmp_path)))
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -276,7 +237,7 @@ data:
     batch_size: 2
     epoch_length: 8
     augmentation: sbd
-    mix: {class_path: data_modules.suem.SUEM, init_args: {simple_share: [1, 1], keep_others: true}}
+    mix: {class_path: data_modules.training.suem.SUEM, init_args: {simple_share: [1, 1], keep_others: true}}
     targets: {min_object_area: 80, keep_background_prob: 0.01}
     points: {max_points: 12}
     num_workers: 0
@@ -298,7 +259,7 @@ def test_lightning_cli_builds_it_from_yaml(tmp_path):
     )
     data = cli.datamodule
     assert isinstance(data, InteractiveDataModule) and isinstance(cli.model, Recorder)
-    assert data.points == PointLaw(max_points=12, gamma=0.7) and data.targets.min_object_area == 80
+    assert data.points == InitialClickSampling(max_points=12, gamma=0.7) and data.targets.min_object_area == 80
     assert data.crop_size == (40, 40) and [source.weight for source in data.sources or []] == [1.0, 0.5]
     assert isinstance(data.mix, SUEM) and data.mix.simple_share == (1, 1) and data.mix.keep_others
     assert len(cli.model.seen) == 2 and len(cli.model.evaluated) == 2

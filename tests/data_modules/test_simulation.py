@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
-from clicklab.clicks.next_click import ClickLaw
+from clicklab.clicks.next_click import CorrectiveClickSampling
 from clicklab.records import Batch, Clicks
 from data_modules.simulation import SimulatedUser
 
@@ -95,7 +95,7 @@ def test_the_first_click_has_a_depth_of_its_own():
     target = torch.zeros(400, 1, 41, 41)
     target[..., 5:36, 5:36] = 1  # greatest depth 16
     batch = Batch(torch.zeros(400, 3, 41, 41), target, Clicks.empty(400), torch.zeros_like(target))
-    user = SimulatedUser(clicks=ClickLaw(first_ratio=1.7, border=1.0))
+    user = SimulatedUser(clicks=CorrectiveClickSampling(first_ratio=1.7, border=1.0))
     first = user.first(batch, torch.Generator().manual_seed(0))
     depth = 16 - (first.clicks.yx[:, 0] - 20).abs().amax(dim=1)
     assert depth.min() == 10 and depth.max() >= 15  # 16 / 1.7 = 9.4

@@ -7,14 +7,14 @@ import pytest
 import torch
 from toys import Analytic, Staged, drawn_object
 
-from clicklab.clicks.geometry import filled_lines
 from clicklab.evaluation.play import evaluate_objects, play
-from clicklab.evaluation.predictor import Predictor
-from clicklab.evaluation.protocol import Protocol
-from clicklab.evaluation.report import table
-from clicklab.evaluation.session import Session
-from clicklab.evaluation.transforms import ZoomIn
+from clicklab.evaluation.results import table
+from clicklab.inference.options import Protocol
+from clicklab.inference.predictor import Predictor
+from clicklab.inference.session import Session
 from clicklab.records import EvaluationObject, Prediction
+from clicklab.views.boxes import filled_lines
+from clicklab.views.frames import ZoomIn
 
 SMALL = ZoomIn(target_size=(96, 96), skip_clicks=-1)
 
@@ -95,5 +95,5 @@ def test_the_zoom_looks_at_the_candidate_that_is_the_mask():
     session.add_click(30, 40)
     for index in range(3):
         session.choose(index)
-        (lines,) = session.predictor.found_lines([session])
+        (lines,) = session.predictor.mask_extents([session])
         assert torch.equal(torch.from_numpy(lines), filled_lines(torch.from_numpy(session.candidates[index]) > 0.5))

@@ -15,11 +15,11 @@ from toys import Analytic, Staged, drawn_object
 from clicklab.evaluation import lockstep
 from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
 from clicklab.evaluation.play import play
-from clicklab.evaluation.predictor import Predictor
-from clicklab.evaluation.protocol import Protocol
-from clicklab.evaluation.session import Session
-from clicklab.evaluation.transforms import ZoomIn
+from clicklab.inference.options import Protocol
+from clicklab.inference.predictor import Predictor
+from clicklab.inference.session import Session
 from clicklab.records import EvaluationObject, Prediction, SkippedObject
+from clicklab.views.frames import ZoomIn
 
 SMALL = ZoomIn((48, 48))
 SIZES = [(60, 80), (80, 60), (120, 90), (61, 83), (64, 64), (200, 220)]

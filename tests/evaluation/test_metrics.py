@@ -12,8 +12,8 @@ from scipy.ndimage import binary_erosion
 from toys import Analytic
 
 from clicklab.evaluation.metrics import boundary_iou, clicks_needed, iou_at, miou_curve, noc, nof, seconds_per_click
-from clicklab.evaluation.protocol import QUIRKS, Protocol
-from clicklab.evaluation.transforms import ZoomIn
+from clicklab.inference.options import QUIRKS, Protocol
+from clicklab.views.frames import ZoomIn
 
 CURVES = [[0.5, 0.9, 0.7], [0.95], [0.2, 0.3, 0.85, 0.9]]
 

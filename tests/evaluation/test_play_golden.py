@@ -14,9 +14,9 @@ import pytest
 from toys import Analytic, drawn_object
 
 from clicklab.evaluation.play import play
-from clicklab.evaluation.predictor import Predictor
-from clicklab.evaluation.protocol import Protocol
-from clicklab.evaluation.transforms import ZoomIn
+from clicklab.inference.options import Protocol
+from clicklab.inference.predictor import Predictor
+from clicklab.views.frames import ZoomIn
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "evaluation_play.json").read_text())
 VIEWS = {"colour": ZoomIn((128, 128), skip_clicks=-1), "moody": ZoomIn(120, skip_clicks=1)}
@@ -44,7 +44,7 @@ def test_drawn_objects_play_as_officially(kind):
 @pytest.mark.parametrize("kind", ["colour", "moody"])
 def test_grabcut_plays_as_officially(kind, shared_data):
     from data_modules.datasets import open_dataset
-    from data_modules.sample import EvaluationObjects
+    from data_modules.scenes import EvaluationObjects
 
     expected = GOLDEN[f"grabcut/{kind}"]
     objects = EvaluationObjects(open_dataset("GrabCut", shared_data / "GrabCut"), limit=len(expected))

@@ -10,24 +10,24 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from tests.evaluation.toys import Analytic, drawn_object
 from torch.utils.data import DataLoader
 
 import clicklab
-from clicklab.cli import main
+from clicklab.callbacks.noc import NoCCallback
+from clicklab.commands.main import main
 from clicklab.evaluation.lockstep import ObjectResult
-from clicklab.evaluation.noc import NoCCallback
 from clicklab.evaluation.play import evaluate_objects, play
-from clicklab.evaluation.predictor import Predictor
-from clicklab.evaluation.protocol import Protocol
-from clicklab.evaluation.report import table
+from clicklab.evaluation.results import table
 from clicklab.evaluation.robustness import PerturbedObjects, missed, runs_of
-from clicklab.evaluation.transforms import ZoomIn
+from clicklab.inference.options import Protocol
+from clicklab.inference.predictor import Predictor
 from clicklab.methods.simpleclick import SimpleClickNet
 from clicklab.records import EvaluationObject, SkippedObject
+from clicklab.views.frames import ZoomIn
 from data_modules.datasets import Shapes
-from data_modules.export_shapes import export_scenes
-from data_modules.sample import EvaluationObjects
-from tests.evaluation.toys import Analytic, drawn_object
+from data_modules.scenes import EvaluationObjects
+from data_modules.tools.export_shapes import export_scenes
 
 FROM_MASKS = Protocol(max_clicks=3, perturb_iou=0.8, repeats=3, zoom_in=ZoomIn(64, 1))
 

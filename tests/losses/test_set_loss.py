@@ -3,10 +3,10 @@
 import torch
 import torch.nn.functional as F
 
-from clicklab.clicks.object_sets import MaskSets
 from clicklab.losses.mask import dice, sigmoid_focal
 from clicklab.losses.matching import hard_iou
 from clicklab.losses.set_loss import set_terms
+from clicklab.masks.candidate_sets import MaskSets
 
 
 def quadrants():

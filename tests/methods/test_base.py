@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_focalclick_training import batch as squares
+from squares import squares
 
 from clicklab.methods.ritm.module import RITM
 from clicklab.methods.simpleclick.module import SimpleClick

@@ -11,8 +11,8 @@ import yaml
 from torch import nn
 
 import clicklab
-from clicklab.cli import main
-from clicklab.evaluation.protocol import Protocol
+from clicklab.commands.main import main
+from clicklab.inference.options import Protocol
 from clicklab.losses.click_loss import click_loss
 from clicklab.losses.mask import binary_cross_entropy
 from clicklab.losses.nfl import normalized_focal_loss
@@ -209,7 +209,7 @@ def recipe(tmp_path) -> list[str]:
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "default_root_dir": str(tmp_path),
-            "callbacks": [{"class_path": "clicklab.evaluation.noc.NoCCallback"}],
+            "callbacks": [{"class_path": "clicklab.callbacks.noc.NoCCallback"}],
         },
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))

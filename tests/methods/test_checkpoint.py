@@ -8,7 +8,7 @@ from official_simpleclick import official_checkpoint
 
 import clicklab
 from clicklab.checkpoint import convert, load
-from clicklab.foreign import read_foreign
+from clicklab.external_checkpoint import read_foreign
 from clicklab.methods import METHODS, method_package
 from clicklab.methods.simpleclick import SimpleClickNet
 from clicklab.records import Clicks

@@ -8,18 +8,18 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from clicklab.checkpoint import convert
-from clicklab.evaluation.answer import Seen
 from clicklab.evaluation.play import play
-from clicklab.evaluation.predictor import predictor_for
-from clicklab.evaluation.protocol import Protocol
-from clicklab.evaluation.session import Session
-from clicklab.evaluation.transforms import Frame, View, ZoomIn
+from clicklab.inference.mask_prediction import Seen
+from clicklab.inference.options import Protocol
+from clicklab.inference.predictor import predictor_for
+from clicklab.inference.session import Session
 from clicklab.methods.disnet import DISNetNet, build, from_official
 from clicklab.methods.disnet.predictor import like_the_view
 from clicklab.methods.disnet.state import Chosen, Proposals
 from clicklab.methods.piclick import PiClickNet
 from clicklab.methods.simpleclick import SimpleClickNet
 from clicklab.records import Clicks, EvaluationObject, Prediction
+from clicklab.views.frames import Frame, View, ZoomIn
 
 ONE = Clicks.from_list([[(10.5, 20.0, 1)], [(40.0, 8.0, 1)]])
 MORE = Clicks.from_list([[(10.5, 20.0, 1), (3.0, 60.0, 0)], [(40.0, 8.0, 1), (30, 50, 1), (5, 6, 0)]])

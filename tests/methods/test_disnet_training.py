@@ -15,8 +15,8 @@ from clicklab.records import EMPTY, IGNORE, POSITIVE, Batch, Clicks, ObjectTable
 from data_modules.datamodule import InteractiveDataModule
 from data_modules.datasets.shapes import Shapes
 from data_modules.simulation import SimulatedUser
-from data_modules.sources import TrainingSource
-from data_modules.targets import TargetLaw
+from data_modules.training.sources import TrainingSource
+from data_modules.training.targets import TargetSampling
 
 
 def module(**options):
@@ -29,7 +29,7 @@ def data(batch_size=4, length=8):
         train=[TrainingSource(Shapes(length=length, size=64, split="train"))],
         crop_size=64,
         batch_size=batch_size,
-        targets=TargetLaw(merge_prob=0.0, min_object_area=20),
+        targets=TargetSampling(merge_prob=0.0, min_object_area=20),
         with_layers=True,
         num_workers=0,
         seed=0,

@@ -14,14 +14,14 @@ from official_focalclick import HRNET, MIT, official_checkpoint, official_shapes
 
 from clicklab.checkpoint import load
 from clicklab.evaluation.play import play
-from clicklab.evaluation.predictor import predictor_for
-from clicklab.evaluation.protocol import Protocol
+from clicklab.inference.options import Protocol
+from clicklab.inference.predictor import predictor_for
 from clicklab.methods import METHODS, method_package
 from clicklab.methods.focalclick import FocalClickNet, from_official, matches
 from clicklab.nn.coarse_to_fine_keys import read_official
 from clicklab.records import Clicks
 from data_modules.datasets import open_dataset
-from data_modules.sample import EvaluationObjects
+from data_modules.scenes import EvaluationObjects
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "focalclick.json").read_text())
 NAMES = {"segformerb0": "b0", "segformerb3": "b3", "hrnet18s": "hrnet18s", "hrnet32": "hrnet32"}

@@ -3,11 +3,10 @@
 import types
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
+from squares import squares as batch
 
-from clicklab.clicks.focus_views import focus_views
 from clicklab.losses.click_loss import click_loss
 from clicklab.losses.focus import edge_weighted_focal_loss
 from clicklab.losses.mask import binary_cross_entropy
@@ -15,6 +14,7 @@ from clicklab.methods.focalclick import FocalClick
 from clicklab.methods.focalclick import module as focal_module
 from clicklab.methods.ritm.module import RITM
 from clicklab.records import Batch, Clicks
+from clicklab.views.focus_views import focus_views
 from data_modules.simulation import SimulatedUser
 
 
@@ -29,22 +29,6 @@ class Trained(FocalClick):
     def log_dict(self, values, **_):
         for name, value in values.items():
             self.log(name, value)
-
-
-def batch(count=4, side=64):
-    rng = np.random.default_rng(0)
-    image, target = torch.zeros(count, 3, side, side), torch.zeros(count, 1, side, side)
-    for row in range(count):
-        y, x = rng.integers(4, 24, 2)
-        target[row, :, y : y + 30, x : x + 25] = 1
-        image[row] = 0.2 + 0.6 * target[row] + 0.05 * torch.from_numpy(rng.standard_normal((3, side, side))).float()
-    clicks = Clicks.from_list([[(float(y), float(x), 1)] for _, y, x in _centres(target)])
-    return Batch(image, target, clicks, torch.zeros(count, 1, side, side))
-
-
-def _centres(target):
-    for row, mask in enumerate(target[:, 0]):
-        yield row, *mask.nonzero().float().mean(dim=0).round().tolist()
 
 
 def overlaps(module):

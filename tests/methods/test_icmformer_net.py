@@ -4,7 +4,7 @@ import pytest
 import timm
 import torch
 
-from clicklab.foreign import rename_keys
+from clicklab.external_checkpoint import rename_keys
 from clicklab.methods.icmformer import VARIANTS, ICMFormerSwin, ICMFormerViT, build, swin_weights
 from clicklab.methods.icmformer.swin_weights import TIMM_KEYS, load_swin, resample_table
 from clicklab.records import Clicks

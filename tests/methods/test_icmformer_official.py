@@ -10,14 +10,14 @@ from official_simpleclick import official_checkpoint as simpleclick_checkpoint
 
 from clicklab.checkpoint import load
 from clicklab.evaluation.play import play
-from clicklab.evaluation.predictor import predictor_for
-from clicklab.evaluation.protocol import Protocol
-from clicklab.foreign import rename_keys
+from clicklab.external_checkpoint import rename_keys
+from clicklab.inference.options import Protocol
+from clicklab.inference.predictor import predictor_for
 from clicklab.methods import METHODS, method_package
 from clicklab.methods.icmformer import VARIANTS, ICMFormerSwin, ICMFormerViT, from_official, matches
 from clicklab.methods.icmformer.official import KEYS, SWIN_KEYS, infer_arguments, infer_swin_arguments
 from data_modules.datasets import open_dataset
-from data_modules.sample import EvaluationObjects
+from data_modules.scenes import EvaluationObjects
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "icmformer.json").read_text())
 

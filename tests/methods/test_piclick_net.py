@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from clicklab.evaluation.predictor import predictor_for
-from clicklab.evaluation.protocol import Protocol
-from clicklab.evaluation.session import Session
+from clicklab.inference.options import Protocol
+from clicklab.inference.predictor import predictor_for
+from clicklab.inference.session import Session
 from clicklab.methods.piclick import SCORE_RULES, PiClickNet, build
 from clicklab.methods.piclick.predictor import PiClickPredictor, partners
 from clicklab.records import Clicks

@@ -17,19 +17,19 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 import clicklab
-from clicklab.clicks.object_sets import MaskSets
 from clicklab.evaluation.play import play
-from clicklab.evaluation.predictor import predictor_for
-from clicklab.evaluation.protocol import Protocol
-from clicklab.foreign import rename_keys
+from clicklab.external_checkpoint import rename_keys
+from clicklab.inference.options import Protocol
+from clicklab.inference.predictor import predictor_for
 from clicklab.losses.matching import assign, mask_cost
+from clicklab.masks.candidate_sets import MaskSets
 from clicklab.methods.piclick import VARIANTS, PiClickNet, from_official, matches
 from clicklab.methods.piclick.loss import LossWeights, set_loss
 from clicklab.methods.piclick.net import SCORE_RULES, upsample
 from clicklab.methods.piclick.official import KEYS
 from clicklab.nn.linear import TokenLinear
 from data_modules.datasets import open_dataset
-from data_modules.sample import EvaluationObjects
+from data_modules.scenes import EvaluationObjects
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "piclick.json").read_text())
 

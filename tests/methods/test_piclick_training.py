@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clicklab.clicks.feasible import feasible_sets
-from clicklab.clicks.object_sets import MaskSets
 from clicklab.losses.set_loss import set_terms
+from clicklab.masks.candidate_sets import MaskSets
+from clicklab.masks.feasible import feasible_sets
 from clicklab.methods.piclick import module as piclick_module
 from clicklab.methods.piclick.first_clicks import choose_first_clicks, thinned
 from clicklab.methods.piclick.loss import LossWeights, best_of_all, match_last, set_loss

@@ -10,13 +10,13 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from clicklab.cli import main
+from clicklab.commands.main import main
 from clicklab.methods.piclick.loss import LossWeights
 from clicklab.methods.piclick.module import PiClick
 from data_modules import InteractiveDataModule
 from data_modules.datasets import Shapes
-from data_modules.sources import TrainingSource
-from data_modules.targets import TargetLaw
+from data_modules.training.sources import TrainingSource
+from data_modules.training.targets import TargetSampling
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 METHODS = sorted(folder.name for folder in EXPERIMENTS.iterdir() if folder.is_dir() and folder.name != "_base")
@@ -85,7 +85,7 @@ def piclick(folder: Path, processes: int) -> None:
         crop_size=32,
         batch_size=4,
         epoch_length=8,
-        targets=TargetLaw(min_object_area=4),
+        targets=TargetSampling(min_object_area=4),
         max_rounds=0,
         with_layers=True,
         num_workers=0,

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from clicklab.evaluation.predictor import predictor_for
-from clicklab.evaluation.session import Session
-from clicklab.evaluation.transforms import ZoomIn
+from clicklab.inference.predictor import predictor_for
+from clicklab.inference.session import Session
 from clicklab.methods.ritm import VARIANTS, RITMNet, build
 from clicklab.nn.hrnet import HRNet
 from clicklab.records import Clicks
+from clicklab.views.frames import ZoomIn
 
 CLICKS = Clicks.from_list([[(10.5, 20.0, 1), (3.0, 60.0, 0)], [(40.0, 8.0, 1)]])
 

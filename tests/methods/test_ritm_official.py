@@ -9,7 +9,7 @@ import torch
 from official_ritm import OFFICIAL, official_checkpoint, official_shapes
 
 from clicklab.checkpoint import load
-from clicklab.foreign import rename_keys
+from clicklab.external_checkpoint import rename_keys
 from clicklab.methods.ritm import VARIANTS, from_official, matches
 from clicklab.nn.click_hrnet import CLICK_HRNET_KEYS, ClickHRNet, infer_click_hrnet_arguments
 from clicklab.records import Clicks

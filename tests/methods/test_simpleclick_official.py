@@ -9,7 +9,7 @@ import torch
 from official_simpleclick import HEADS, OFFICIAL, official_checkpoint, official_shapes
 
 from clicklab.checkpoint import load
-from clicklab.foreign import rename_keys
+from clicklab.external_checkpoint import rename_keys
 from clicklab.methods.simpleclick import VARIANTS, SimpleClickNet, from_official, matches
 from clicklab.methods.simpleclick.official import KEYS, infer_arguments
 from clicklab.records import Clicks

@@ -8,18 +8,18 @@ import torch
 from official_focalclick import official_checkpoint
 
 import clicklab
-from clicklab.cli import main
-from clicklab.clicks.zoom_warp import TargetZoom
-from clicklab.evaluation.focus_predictor import FocusPredictor, target_box
-from clicklab.evaluation.predictor import predictor_for
-from clicklab.evaluation.protocol import Protocol
-from clicklab.evaluation.session import Session
+from clicklab.commands.main import main
+from clicklab.inference.focus_predictor import FocusPredictor, target_box
+from clicklab.inference.options import Protocol
+from clicklab.inference.predictor import predictor_for
+from clicklab.inference.session import Session
 from clicklab.methods.focalclick import FocalClickNet
 from clicklab.methods.vtmr import VTMRNet
 from clicklab.methods.vtmr.predictor import VTMRPredictor, zoom_share
 from clicklab.records import Clicks
+from clicklab.views.zoom_warp import TargetZoom
 from data_modules.datasets import Shapes
-from data_modules.export_shapes import export_scenes
+from data_modules.tools.export_shapes import export_scenes
 
 
 def network(**options) -> VTMRNet:

@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clicklab.clicks.focus_views import focus_views
 from clicklab.losses.click_loss import click_loss
 from clicklab.losses.focus import edge_weighted_focal_loss
 from clicklab.losses.mask import binary_cross_entropy
@@ -16,6 +15,7 @@ from clicklab.methods.vtmr import VTMR
 from clicklab.methods.vtmr import module as vtmr_steps
 from clicklab.methods.vtmr.mask_match import mask_iou, matching_loss, spoilt_targets
 from clicklab.records import Batch, Clicks
+from clicklab.views.focus_views import focus_views
 from data_modules.simulation import SimulatedUser
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from clicklab.evaluation.predictor import predictor_for
+from clicklab.inference.predictor import predictor_for
 from clicklab.methods import METHODS, method_package
 from clicklab.nn.fold_norms import fold_norms
 from clicklab.records import Clicks

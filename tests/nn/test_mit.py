@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clicklab.foreign import rename_keys
+from clicklab.external_checkpoint import rename_keys
 from clicklab.nn.mit import MIT_KEYS, Block, EfficientAttention, MixFFN, MixTransformer, load_mit
 from clicklab.nn.segformer_head import SegFormerHead
 

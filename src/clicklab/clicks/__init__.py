@@ -1,1 +1,1 @@
-"""Clicks: distances, the annotator's next click, maps and codes, geometry under crop, resize and flip."""
+"""Clicks: maps, distances, the next click; points and nothing else."""

@@ -16,7 +16,7 @@ from clicklab.records import EMPTY, IGNORE
 
 
 @dataclass(frozen=True)
-class ClickLaw:
+class CorrectiveClickSampling:
     """Where in the deeper error the training annotator clicks; depth is the distance to the error's outline in pixels.
 
     The defaults are the law of all released codes: every click goes to a pixel deeper than half the greatest depth.
@@ -46,7 +46,7 @@ class ClickLaw:
             raise ValueError(f"clicks.border_depth is {self.border_depth}: the outermost pixels have depth 1")
 
 
-OFFICIAL = ClickLaw()
+OFFICIAL = CorrectiveClickSampling()
 
 
 def robot_click(pred: Tensor, target: Tensor, clicked: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,7 +75,7 @@ def training_click(
     target: Tensor,
     generator: torch.Generator | None = None,
     threshold: float = 0.49,
-    law: ClickLaw = OFFICIAL,
+    law: CorrectiveClickSampling = OFFICIAL,
     first: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The training annotator: a uniformly random pixel of those in the deeper error that the law allows.

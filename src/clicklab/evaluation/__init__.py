@@ -1,1 +1,1 @@
-"""Evaluation without a trainer: sessions, predictor, lockstep play, metrics, reports."""
+"""Measuring: the simulated user plays objects in lockstep; metrics, journal, results."""

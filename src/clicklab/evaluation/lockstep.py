@@ -13,8 +13,8 @@ from torch import Tensor
 
 from clicklab.clicks.next_click import robot_click
 from clicklab.evaluation.metrics import boundary_iou
-from clicklab.evaluation.predictor import Predictor
-from clicklab.evaluation.session import Session
+from clicklab.inference.predictor import Predictor
+from clicklab.inference.session import Session
 from clicklab.records import IGNORE, EvaluationObject, SkippedObject
 
 

@@ -17,10 +17,10 @@ from tqdm import tqdm
 from clicklab.device import usable_device
 from clicklab.evaluation.journal import Journal, checksum, fingerprint
 from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
-from clicklab.evaluation.predictor import Predictor, in_eval_mode, predictor_for
-from clicklab.evaluation.protocol import Protocol
-from clicklab.evaluation.report import dataset_record, save_results
+from clicklab.evaluation.results import dataset_record, save_results
 from clicklab.evaluation.robustness import Objects, PerturbedObjects
+from clicklab.inference.options import Protocol
+from clicklab.inference.predictor import Predictor, in_eval_mode, predictor_for
 from clicklab.nn.compiled import compile_parts
 from clicklab.nn.fold_norms import fold_norms
 from clicklab.records import EvaluationObject, SkippedObject
@@ -59,12 +59,11 @@ def evaluate_objects(
 
     Args:
         network: keeps the network contract; all its parts are in eval mode meanwhile.
-        datasets: printed name -> objects (`data_modules.sample.EvaluationObjects`); a dataset's `view_scale` is obeyed.
+        datasets: printed name -> objects (`data_modules.scenes.EvaluationObjects`); a dataset's `view_scale` is obeyed.
         protocol: the settings; default: the official ones.
         batch_size: objects in lockstep; changes the speed, not the result.
         device: where to run, and where the network then stays; default: where it is.
-        output: folder for results.json, table.txt, results.csv, curve.png, and for the journal from which a broken run
-            goes on.
+        output: folder for results.json, table.txt, results.csv, and for the journal from which a broken run goes on.
         progress: show a bar per dataset.
         compiled: run a copy of the network with compiled parts (`clicklab.nn.compiled`), for long runs on a GPU.
         source: where the weights came from, for the record.

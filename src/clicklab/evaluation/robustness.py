@@ -11,7 +11,7 @@ from typing import Protocol as Interface
 
 import numpy as np
 
-from clicklab.clicks.perturb import perturb
+from clicklab.masks.perturb import perturb
 from clicklab.records import EvaluationObject, SkippedObject
 
 TOLERANCE = 0.01  # a mask that is farther from the wanted IoU has missed it
@@ -19,7 +19,7 @@ SEED = 2024  # fixed: all methods start from the same masks
 
 
 class Objects(Interface):
-    """A sequence of evaluation objects; item i carries index i (`data_modules.sample.EvaluationObjects`).
+    """A sequence of evaluation objects; item i carries index i (`data_modules.scenes.EvaluationObjects`).
 
     Several threads ask for items at a time.
     """

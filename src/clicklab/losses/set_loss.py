@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clicklab.clicks.object_sets import MaskSets
 from clicklab.losses.mask import dice, sigmoid_focal
 from clicklab.losses.matching import assign, hard_iou, mask_cost
+from clicklab.masks.candidate_sets import MaskSets
 from clicklab.records import IGNORE
 
 Size = tuple[int, int]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clicklab.foreign import KeyTable, count_layers
+from clicklab.external_checkpoint import KeyTable, count_layers
 from clicklab.nn.hrnet import HRNet
 from clicklab.nn.ocr import OCRHead, OCROutput
 

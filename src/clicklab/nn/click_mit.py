@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from clicklab.foreign import KeyTable
+from clicklab.external_checkpoint import KeyTable
 from clicklab.nn.mit import MIT_KEYS, MixTransformer, OverlapPatchEmbed, initialise
 from clicklab.nn.segformer_head import SegFormerHead
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clicklab.foreign import KeyTable, count_layers
+from clicklab.external_checkpoint import KeyTable, count_layers
 
 END = r"(weight|bias)"
 VIT_KEYS: KeyTable = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clicklab.foreign import count_layers, recorded_settings, rename_keys
+from clicklab.external_checkpoint import count_layers, recorded_settings, rename_keys
 from clicklab.nn.click_hrnet import CLICK_HRNET_KEYS, infer_click_hrnet_arguments
 from clicklab.nn.click_mit import CLICK_MIT_KEYS
 from clicklab.nn.coarse_to_fine import HRNET, MAPS, MIT

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clicklab.foreign import fill, read_foreign
+from clicklab.external_checkpoint import fill, read_foreign
 from clicklab.nn.timm_weights import fetch_through_timm
 
 Size = tuple[int, int]

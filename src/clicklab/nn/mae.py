@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from clicklab.foreign import fill, read_foreign
+from clicklab.external_checkpoint import fill, read_foreign
 from clicklab.nn.timm_weights import fetch_through_timm
 from clicklab.nn.vit import VisionTransformer, resample_positions
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from clicklab.foreign import KeyTable, fill, read_foreign, rename_keys
+from clicklab.external_checkpoint import KeyTable, fill, read_foreign, rename_keys
 from clicklab.nn.linear import TokenLinear
 
 BLOCK_EPSILON = 1e-6  # of the norms in blocks and behind stages; the others have PyTorch's 1e-5

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clicklab.foreign import KeyTable
+from clicklab.external_checkpoint import KeyTable
 
 # official `RefineLayer` -> a network that calls its LocalRefiner `refiner` (card focalclick, section 3)
 _BLOCKS = {

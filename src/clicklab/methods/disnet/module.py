@@ -10,12 +10,12 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from clicklab.clicks.object_sets import MaskSets
-from clicklab.clicks.relations import RelatedSets, draw_centres, hierarchy_sets, proximity_sets
 from clicklab.losses.mask import dice
 from clicklab.losses.matching import hard_iou
 from clicklab.losses.nfl import normalized_focal_loss
 from clicklab.losses.set_loss import set_terms
+from clicklab.masks.candidate_sets import MaskSets
+from clicklab.masks.related import RelatedSets, draw_centres, hierarchy_sets, proximity_sets
 from clicklab.methods.base import ClickModule
 from clicklab.methods.disnet.net import Chosen, DISNetNet, upsample
 from clicklab.optim import scaled_groups, warmup_cosine

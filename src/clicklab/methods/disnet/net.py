@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from clicklab.clicks.maps import disk_maps, sine_encoding
-from clicklab.evaluation.transforms import ZoomIn
 from clicklab.methods.disnet.predictor import DISNetPredictor
 from clicklab.methods.disnet.refinement import FeatureGuidance, Refinement, TokenAttention
 from clicklab.methods.disnet.state import Chosen, Proposals, upsample
@@ -23,6 +22,7 @@ from clicklab.nn.pixel_decoder import PixelDecoder
 from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import EMPTY, Clicks, Prediction
+from clicklab.views.frames import ZoomIn
 
 # base is the paper's; small (ViT and clicks of SimpleClick's small) is for minutes on a GPU, tiny learns on a CPU, both
 # with radii nearly in proportion to their smaller maps; mini is for tests.

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from clicklab.evaluation.predictor import Predictor, split_state
-from clicklab.evaluation.session import Session
-from clicklab.evaluation.transforms import View
+from clicklab.inference.predictor import Predictor, split_state
+from clicklab.inference.session import Session
 from clicklab.losses.matching import assign, mask_cost
 from clicklab.methods.disnet.state import Proposals
 from clicklab.records import POSITIVE, Prediction
+from clicklab.views.frames import View
 
 
 class DISNetPredictor(Predictor):

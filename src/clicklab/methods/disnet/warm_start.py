@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from clicklab.foreign import fill, read_foreign
+from clicklab.external_checkpoint import fill, read_foreign
 
 PREFIX = "network."  # of the network's keys in a checkpoint of ours
 # PiClick's target reasoning module has no counterpart, and of its mask decoder's nine layers the first are taken

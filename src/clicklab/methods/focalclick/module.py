@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clicklab.clicks.focus_views import draw_boxes, focus_views
 from clicklab.losses.click_loss import click_loss
 from clicklab.losses.focus import edge_weighted_focal_loss
 from clicklab.losses.mask import binary_cross_entropy
@@ -17,6 +16,7 @@ from clicklab.methods.base import ClickModule
 from clicklab.methods.focalclick.net import FocalClickNet
 from clicklab.optim import scaled_groups
 from clicklab.records import Batch
+from clicklab.views.focus_views import draw_boxes, focus_views
 
 
 class FocalClick(ClickModule):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from clicklab.evaluation.focus_predictor import FocusPredictor, target_crop
+from clicklab.inference.focus_predictor import FocusPredictor, target_crop
 from clicklab.nn.coarse_to_fine import CoarseToFine
 
 

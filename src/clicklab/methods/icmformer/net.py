@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clicklab.clicks.maps import disk_maps
-from clicklab.evaluation.transforms import ZoomIn
 from clicklab.nn.click_vit import ClickViT
 from clicklab.nn.cross_attention import CrossBlock
 from clicklab.nn.mlp_head import MLPHead
@@ -18,6 +17,7 @@ from clicklab.nn.normalise import Normalise
 from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import Clicks, Prediction
+from clicklab.views.frames import ZoomIn
 
 # base, large and huge as the official code has them (card icmformer, section 2; the paper measures base only);
 # tiny learns Shapes on a CPU, mini is for tests.

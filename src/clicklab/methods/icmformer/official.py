@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clicklab.foreign import KeyTable, count_layers, fill, recorded_settings, rename_keys
+from clicklab.external_checkpoint import KeyTable, count_layers, fill, recorded_settings, rename_keys
 from clicklab.methods.icmformer.net import VARIANTS as VIT_VARIANTS
 from clicklab.methods.icmformer.net import ICMFormerViT
 from clicklab.methods.icmformer.swin_net import ICMFormerSwin

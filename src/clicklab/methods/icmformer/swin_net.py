@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clicklab.clicks.maps import disk_maps
-from clicklab.evaluation.transforms import ZoomIn
 from clicklab.methods.icmformer.swin_weights import load_swin
 from clicklab.nn.cross_attention import CrossBlock
 from clicklab.nn.mlp_head import MLPHead
@@ -19,6 +18,7 @@ from clicklab.nn.normalise import Normalise
 from clicklab.nn.swin import SwinTransformer, init_swin
 from clicklab.nn.variants import Variants
 from clicklab.records import Clicks, Prediction
+from clicklab.views.frames import ZoomIn
 
 # Cross blocks: the paper says 4 for Swin-B and Table 3 fits that, the released code has 8. Table 3 fits 8 blocks and
 # window 7 for Swin-S, seen at 384 (it prints 224). swin_mini is for tests.

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from clicklab.foreign import KeyTable, fill, read_foreign, rename_keys
+from clicklab.external_checkpoint import KeyTable, fill, read_foreign, rename_keys
 from clicklab.nn.swin import SwinTransformer
 from clicklab.nn.timm_weights import fetch_through_timm
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clicklab.clicks.object_sets import MaskSets
 from clicklab.losses.matching import assign, mask_cost
 from clicklab.losses.set_loss import set_terms
+from clicklab.masks.candidate_sets import MaskSets
 
 
 @dataclass(frozen=True)

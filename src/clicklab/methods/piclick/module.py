@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from clicklab.clicks.feasible import feasible_sets
-from clicklab.clicks.object_sets import MaskSets
 from clicklab.losses.matching import hard_iou
+from clicklab.masks.candidate_sets import MaskSets
+from clicklab.masks.feasible import feasible_sets
 from clicklab.methods.base import ClickModule
 from clicklab.methods.piclick.first_clicks import FirstClicks, choose_first_clicks
 from clicklab.methods.piclick.loss import LossWeights, match_last, set_loss

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clicklab.clicks.maps import disk_maps, sine_encoding
-from clicklab.evaluation.transforms import ZoomIn
 from clicklab.methods.piclick.predictor import PiClickPredictor
 from clicklab.nn.click_vit import ClickViT
 from clicklab.nn.mask_decoder import MaskDecoder, mlp
@@ -20,6 +19,7 @@ from clicklab.nn.pixel_decoder import PixelDecoder
 from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import EMPTY, Clicks, Prediction
+from clicklab.views.frames import ZoomIn
 
 # base, large and huge as released (card piclick, section 2); tiny learns Shapes on a CPU, mini is for tests.
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clicklab.foreign import KeyTable, count_layers, fill, recorded_settings, rename_keys
+from clicklab.external_checkpoint import KeyTable, count_layers, fill, recorded_settings, rename_keys
 from clicklab.methods.piclick.net import VARIANTS, PiClickNet
 from clicklab.nn.click_vit_keys import (
     END,

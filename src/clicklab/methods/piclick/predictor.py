@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clicklab.evaluation.answer import Seen
-from clicklab.evaluation.predictor import Predictor
-from clicklab.evaluation.session import Session
-from clicklab.evaluation.transforms import View
+from clicklab.inference.mask_prediction import Seen
+from clicklab.inference.predictor import Predictor
+from clicklab.inference.session import Session
 from clicklab.losses.matching import assign, mask_cost
+from clicklab.views.frames import View
 
 THRESHOLD = 0.49  # candidates are paired by their masks at this probability, whatever the protocol's is, as officially
 

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clicklab.clicks.maps import disk_maps
-from clicklab.evaluation.transforms import ZoomIn
 from clicklab.nn.click_hrnet import ClickHRNet
 from clicklab.nn.hrnet import load_imagenet
 from clicklab.nn.normalise import Normalise
 from clicklab.nn.variants import Variants
 from clicklab.records import Clicks, Prediction
+from clicklab.views.frames import ZoomIn
 
 # hrnet18s, hrnet18, hrnet32 as released (card models, section 2); mini is for tests.
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clicklab.foreign import fill, recorded_settings, rename_keys
+from clicklab.external_checkpoint import fill, recorded_settings, rename_keys
 from clicklab.methods.ritm.net import RITMNet
 from clicklab.nn.click_hrnet import CLICK_HRNET_KEYS, infer_click_hrnet_arguments
 

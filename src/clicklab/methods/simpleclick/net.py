@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clicklab.clicks.maps import disk_maps
-from clicklab.evaluation.transforms import ZoomIn
 from clicklab.nn.click_vit import ClickViT
 from clicklab.nn.mlp_head import MLPHead
 from clicklab.nn.normalise import Normalise
 from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import Clicks, Prediction
+from clicklab.views.frames import ZoomIn
 
 # xtiny, base, large and huge as released (card models, section 3); small is for minutes on a GPU, tiny
 # learns Shapes on a CPU, mini is for tests.

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clicklab.foreign import KeyTable, fill, recorded_settings, rename_keys
+from clicklab.external_checkpoint import KeyTable, fill, recorded_settings, rename_keys
 from clicklab.methods.simpleclick.net import VARIANTS, SimpleClickNet
 from clicklab.nn.click_vit_keys import END, VIT_KEYS, infer_vit_arguments, without_class_token
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clicklab.clicks.perturb import perturb
 from clicklab.losses.matching import hard_iou
+from clicklab.masks.perturb import perturb
 from clicklab.records import IGNORE
 
 # IoUs that targets are spoilt to; below, it is slow and misses often, and hardly any such sample counts

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from clicklab.clicks.zoom_warp import TargetZoom
-from clicklab.evaluation.focus_predictor import target_crop
-from clicklab.foreign import PREFIX, fill, read_foreign
+from clicklab.external_checkpoint import PREFIX, fill, read_foreign
+from clicklab.inference.focus_predictor import target_crop
 from clicklab.methods.vtmr.predictor import VTMRPredictor
 from clicklab.nn.coarse_to_fine import CoarseToFine
 from clicklab.nn.coarse_to_fine_keys import is_official, read_official
+from clicklab.views.zoom_warp import TargetZoom
 
 
 class VTMRNet(CoarseToFine):

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clicklab.foreign import fill
+from clicklab.external_checkpoint import fill
 from clicklab.methods.vtmr.net import VTMRNet
 from clicklab.nn.coarse_to_fine_keys import read_official
 

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from clicklab.clicks.geometry import Box
-from clicklab.clicks.zoom_warp import TargetZoom
-from clicklab.evaluation.focus_predictor import FocusPredictor, target_box
-from clicklab.evaluation.painting import Painting
-from clicklab.evaluation.predictor import exact_clicks
-from clicklab.evaluation.session import Session
-from clicklab.evaluation.taiz import TargetFrame
-from clicklab.evaluation.transforms import Frame, View
+from clicklab.inference.focus_predictor import FocusPredictor, target_box
+from clicklab.inference.patched import Painting
+from clicklab.inference.predictor import exact_clicks
+from clicklab.inference.session import Session
 from clicklab.records import Clicks
+from clicklab.views.boxes import Box
+from clicklab.views.frames import Frame, View
+from clicklab.views.warped_frame import TargetFrame
+from clicklab.views.zoom_warp import TargetZoom
 
 ROUNDS = 20  # T of the paper; not `max_clicks`, so that a shorter evaluation is the beginning of a longer one
 LIMIT = 12.0  # of logits: where a probability is 0 or 1 they would be infinite, and 0 times infinity no number
@@ -42,7 +42,7 @@ class ZoomPatch:
     share: float
 
     def paint(self, probability: Tensor) -> None:
-        """As `clicklab.evaluation.painting.Patch.paint`."""
+        """As `clicklab.inference.patched.Patch.paint`."""
         part = probability[self.box.window]
         zoomed = self.frame.back(self.logits)[0].clamp(-LIMIT, LIMIT)
         probability[self.box.window] = torch.lerp(part.logit().clamp(-LIMIT, LIMIT), zoomed, self.share).sigmoid()

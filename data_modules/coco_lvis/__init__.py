@@ -1,0 +1,1 @@
+"""COCO+LVIS, built from the two public json files."""

@@ -1,0 +1,118 @@
+"""The published rule that makes one annotation of COCO and LVIS masks of an image (RITM's annotation script; card
+data.md section 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from data_modules.formats.hierarchy import BOX_SHARE, MASK_SHARE, region_tree
+from data_modules.formats.layered_store import LayeredIds
+from data_modules.formats.regions import Region, boxes_of, interval_ious, pack_layers, region_of
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Numbers of the rule; the defaults are the published ones.
+
+    Attributes:
+        min_area: COCO and LVIS masks with fewer pixels are dropped.
+        coco_box, coco_mask: a COCO mask is dropped when some LVIS mask has more than both box IoU and mask IoU with it.
+        lvis_box, lvis_mask: an LVIS mask is dropped when a later one has more than both.
+        tree_box, tree_mask: a mask is part of a larger one that covers at least / more than this share of its box /
+            pixels.
+        stuff_area: stuff without the instances is kept when more pixels than this are left.
+
+    The box IoU is the product of the IoUs of the row and the column intervals.
+
+    Raises:
+        ValueError: a share outside 0..1, or a negative area.
+    """
+
+    min_area: int = 80
+    coco_box: float = 0.70
+    coco_mask: float = 0.70
+    lvis_box: float = 0.70
+    lvis_mask: float = 0.85
+    tree_box: float = BOX_SHARE
+    tree_mask: float = MASK_SHARE
+    stuff_area: int = 500
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, area = getattr(self, field.name), field.name.endswith("area")
+            if value < 0 or (not area and value > 1):
+                raise ValueError(
+                    f"{field.name} is {value}: give {'0 or more pixels' if area else 'a share from 0 to 1'}"
+                )
+
+
+def combine(
+    coco: Sequence[Region | None],
+    lvis: Sequence[Region | None],
+    stuff: Sequence[Region | None],
+    size: tuple[int, int],
+    thresholds: Thresholds,
+) -> LayeredIds:
+    """Layered ids and tree of one image: kept COCO masks first, then kept LVIS masks, then stuff without them.
+
+    Args:
+        coco, lvis: masks in file order, None for an empty one.
+        stuff: stuff regions, which may overlap the instances.
+        size: (H, W) of the image.
+        thresholds: the numbers of the rule.
+
+    Returns:
+        No objects at all when no instance is kept, whatever stuff there is (as published).
+    """
+    things = [region for region in coco if region is not None and region.area >= thresholds.min_area]
+    parts = [region for region in lvis if region is not None and region.area >= thresholds.min_area]
+    kept = [things[i] for i in _without_twin(things, parts, thresholds)]
+    kept += [parts[i] for i in _without_later_twin(parts, thresholds)]
+    parents = region_tree(kept, thresholds.tree_box, thresholds.tree_mask)
+    left = _remaining_stuff(stuff, kept, size, thresholds.stuff_area) if kept else []
+    layers, layer_of = pack_layers([*kept, *left], size)
+    return LayeredIds(
+        layers,
+        np.array(layer_of, dtype=np.int32),
+        np.array([0 if parent is None else parent + 1 for parent in parents] + [0] * len(left), dtype=np.int32),
+        np.array([False] * len(kept) + [True] * len(left), dtype=bool),
+    )
+
+
+def _without_twin(coco: Sequence[Region], lvis: Sequence[Region], thresholds: Thresholds) -> list[int]:
+    """COCO masks that no LVIS mask repeats."""
+    near = interval_ious(boxes_of(coco), boxes_of(lvis)) > thresholds.coco_box
+    return [
+        i
+        for i, region in enumerate(coco)
+        if not any(region.iou(lvis[j]) > thresholds.coco_mask for j in np.flatnonzero(near[i]))
+    ]
+
+
+def _without_later_twin(lvis: Sequence[Region], thresholds: Thresholds) -> list[int]:
+    """LVIS masks that no later LVIS mask repeats (the later may itself be dropped for a still later one)."""
+    boxes = boxes_of(lvis)
+    near = np.triu(interval_ious(boxes, boxes) > thresholds.lvis_box, k=1)
+    return [
+        i
+        for i, region in enumerate(lvis)
+        if not any(region.iou(lvis[j]) > thresholds.lvis_mask for j in np.flatnonzero(near[i]))
+    ]
+
+
+def _remaining_stuff(
+    stuff: Sequence[Region | None], instances: Sequence[Region], size: tuple[int, int], least: int
+) -> list[Region]:
+    """Stuff without the pixels of all instances, where more than `least` pixels are left."""
+    taken = np.zeros(size, dtype=bool)
+    for region in instances:
+        region.window(taken)[region.pixels] = True
+    bare = [
+        region_of(region.pixels & ~region.window(taken), region.top, region.left)
+        for region in stuff
+        if region is not None
+    ]
+    return [region for region in bare if region is not None and region.area > least]

@@ -1,0 +1,1 @@
+"""How the scenes of Shapes are drawn: outlines and textures."""

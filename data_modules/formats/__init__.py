@@ -1,0 +1,1 @@
+"""File formats: images, masks, json, pickles, run lengths, layered ids."""

@@ -1,0 +1,114 @@
+"""The released COCO+LVIS pickles: an index with the object trees, and per image PNG layers with the place of every mask
+(card data.md 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from data_modules.formats.files import decode
+from data_modules.formats.layered_store import LayeredIds
+from data_modules.formats.restricted_pickle import load_pickle
+from data_modules.scenes import BrokenScene
+
+
+class ReleasedIndex(NamedTuple):
+    """The index of one split, images by name; flat arrays, because a dict per instance costs hundreds of megabytes.
+
+    Attributes:
+        names: image names, rising.
+        ends: (I,) int64, where the instances of each image end in `parents`.
+        parents: (all instances,) int32, id of the parent (mask number + 1), 0 for a root.
+    """
+
+    names: tuple[str, ...]
+    ends: np.ndarray
+    parents: np.ndarray
+
+    def of(self, number: int) -> np.ndarray:
+        """(n,) int32 parents of the instances of one image."""
+        return self.parents[(self.ends[number - 1] if number else 0) : self.ends[number]]
+
+    def counts(self) -> np.ndarray:
+        """(I,) int64 instances per image."""
+        return np.diff(self.ends, prepend=0)
+
+
+def read_released_index(path: Path) -> ReleasedIndex:
+    """Reads `hannotation.pickle` without running anything in it.
+
+    Raises BrokenScene naming the file when it is something else.
+    """
+    index = load_pickle(path)
+    try:
+        names = sorted(index)
+        parents = [_parents(index[name]) for name in names]
+    except (AttributeError, TypeError, KeyError, ValueError, IndexError) as error:
+        raise BrokenScene(f"{path}: not a COCO+LVIS index ({error!r})") from error
+    ends = np.cumsum([len(each) for each in parents], dtype=np.int64)
+    return ReleasedIndex(tuple(map(str, names)), ends, np.concatenate([*parents, np.zeros(0)]).astype(np.int32))
+
+
+def _parents(entry: Mapping[str, Any]) -> np.ndarray:
+    """(n,) int32 parent ids (mask number + 1, 0 for none) of one entry of the index."""
+    count, tree = int(entry["num_instance_masks"]), entry["hierarchy"]
+    parents = np.zeros(count, dtype=np.int32)
+    for number, node in tree.items():
+        if node is not None and node["parent"] is not None:
+            parents[number] = node["parent"] + 1
+    if (parents > count).any():
+        raise ValueError(f"a parent number above the {count} masks of its image")
+    return parents
+
+
+def released_ids(path: Path, parents: np.ndarray) -> LayeredIds:
+    """Layered ids of one mask pickle: mask k is object k + 1, masks after the instances are stuff.
+
+    Args:
+        path: the mask pickle.
+        parents: (n,) parents of the image's instances from the index.
+
+    Raises:
+        BrokenScene: damaged file, one that asks for code, or one that does not fit the index; the message names it.
+    """
+    maps, places = read_layers(path)
+    if len(places) < len(parents):
+        raise BrokenScene(f"{path}: {len(places)} masks, but the index lists {len(parents)} instances")
+    tables = np.zeros((len(maps), 256), dtype=np.int32)
+    for key, (layer, value) in enumerate(places, start=1):
+        tables[layer, value] = key
+    stuff = np.arange(len(places)) >= len(parents)
+    layers = np.empty((*maps[0].shape, len(maps)), dtype=np.int32)
+    for layer, (table, ids) in enumerate(zip(tables, maps, strict=True)):
+        layers[..., layer] = cv2.LUT(ids, table)
+    try:
+        return LayeredIds(
+            layers,
+            np.array([layer for layer, _ in places], dtype=np.int32),
+            np.concatenate([parents, np.zeros(int(stuff.sum()), dtype=np.int32)]),
+            stuff,
+        )
+    except ValueError as error:
+        raise BrokenScene(f"{path}: {error}") from error
+
+
+def read_layers(path: Path) -> tuple[list[np.ndarray], list[tuple[int, int]]]:
+    """Layers of one mask pickle, each (H, W) uint8, and the (layer, value) of every mask. Raises BrokenScene."""
+    content = load_pickle(path)
+    try:
+        packed, places = content
+        maps = [decode(np.asarray(png, dtype=np.uint8).tobytes(), path, cv2.IMREAD_UNCHANGED) for png in packed]
+        places = [(int(layer), int(value)) for layer, value in places]
+    except (TypeError, ValueError) as error:
+        if isinstance(error, BrokenScene):
+            raise
+        raise BrokenScene(f"{path}: not layered masks ({error})") from error
+    if not maps or any(ids.ndim != 2 or ids.dtype != np.uint8 or ids.shape != maps[0].shape for ids in maps):
+        raise BrokenScene(f"{path}: the layers are not gray images of one size")
+    if any(not 0 <= layer < len(maps) or not 0 < value < 256 for layer, value in places):
+        raise BrokenScene(f"{path}: a mask names a layer or value that does not exist")
+    return maps, places

@@ -1,0 +1,1 @@
+"""`clicklab data`: check, show and export datasets."""

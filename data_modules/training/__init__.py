@@ -1,0 +1,1 @@
+"""From scene to training sample: targets, crops, augmentation, first clicks."""

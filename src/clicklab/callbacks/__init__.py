@@ -1,0 +1,1 @@
+"""Lightning callbacks: NoC, the last checkpoint, compiled parts."""

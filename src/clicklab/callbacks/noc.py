@@ -1,0 +1,197 @@
+"""NoC in Lightning: the callback that plays the evaluation objects and feeds the metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.distributed
+from lightning.pytorch.loggers import WandbLogger
+from torch import Tensor
+
+from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
+from clicklab.evaluation.noc import SPC, NoCMetric, results_of
+from clicklab.evaluation.play import view_scale_of
+from clicklab.evaluation.results import SHOWN_CLICKS, dataset_record, save_results
+from clicklab.evaluation.robustness import runs_of
+from clicklab.inference.options import ORACLE, Protocol
+from clicklab.inference.predictor import Predictor, predictor_for
+from clicklab.records import EvaluationObject, SkippedObject
+from clicklab.visualize.curves import save_curve
+
+LATEST = "latest"
+
+
+class _Dataset:
+    """One evaluation dataset during one epoch."""
+
+    def __init__(self, predictor: Predictor, batch_size: int, device: torch.device) -> None:
+        self.player = LockstepPlayer(predictor, batch_size)
+        self.metric = NoCMetric(predictor.protocol).to(device)
+        self.names: dict[int, str] = {}
+        self.skipped: dict[int, SkippedObject] = {}
+
+    def take(self, outcomes: Sequence[ObjectResult | SkippedObject]) -> None:
+        """Files what the player gave back."""
+        played = [outcome for outcome in outcomes if isinstance(outcome, ObjectResult)]
+        self.skipped |= {outcome.index: outcome for outcome in outcomes if isinstance(outcome, SkippedObject)}
+        self.names |= {result.index: result.name for result in played}
+        if played:
+            self.metric.update(played)
+
+    def finish(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Values and record of all ranks together; every rank must call it."""
+        self.take(list(self.player.drain()))
+        values = self.metric.compute()
+        names, skipped = _gather(self.names), _gather(self.skipped)
+        return values, dataset_record(
+            results_of(values, names), list(skipped.values()), self.player.protocol, self.player.predictor.zoom_in
+        )
+
+
+class NoCCallback(pl.Callback):
+    """Plays the evaluation robot on the objects of every evaluation dataset, in `fit`, `validate` and `test`.
+
+    Loaders yield `list[EvaluationObject | SkippedObject]`; the datamodule's `evaluation_names(stage)` names them in
+    order, with stage `val` or `test`. The module must have `network`. Logs `<stage>/<dataset>/NoC@90` and so on, and
+    `<stage>/NoC@90`, the mean over the datasets, to monitor. Writes the files of `save_results` and the curve
+    to `<log dir>/noc/<stage>/<step or latest>/`, and IoU curves as W&B line series. A sanity check plays, but leaves no
+    trace.
+
+    Args:
+        protocol: the settings; default: the official ones.
+        batch_size: objects in lockstep on each device.
+    """
+
+    def __init__(self, protocol: Protocol | None = None, batch_size: int = 8) -> None:
+        self.protocol = protocol or Protocol()
+        self.batch_size = batch_size
+        self._datasets: dict[str, _Dataset] = {}
+        self._loaders: list[list[_Dataset]] = []  # those that a loader feeds: one, or one for each way to choose
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A new epoch: players and states start empty."""
+        self._start(trainer, pl_module, "val", trainer.val_dataloaders)
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """As `on_validation_epoch_start`."""
+        self._start(trainer, pl_module, "test", trainer.test_dataloaders)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: list[EvaluationObject | SkippedObject],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Feeds the dataset's player, which goes on over batch borders."""
+        self._feed(batch, dataloader_idx)
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: list[EvaluationObject | SkippedObject],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """As `on_validation_batch_end`."""
+        self._feed(batch, dataloader_idx)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Plays to the end, gathers the ranks, logs and writes."""
+        self._finish(trainer, pl_module, "val")
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """As `on_validation_epoch_end`."""
+        self._finish(trainer, pl_module, "test")
+
+    def _start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str, loaders: Any) -> None:
+        loaders = loaders if isinstance(loaders, (list, tuple)) else [loaders]
+        names = trainer.datamodule.evaluation_names(stage)  # ty: ignore[missing-attribute]
+        if len(names) != len(loaders):
+            raise ValueError(f"evaluation_names({stage!r}) gives {len(names)} names for {len(loaders)} loaders")
+        context, device = trainer.precision_plugin.forward_context, pl_module.device
+        network: Any = pl_module.network
+        self._datasets, self._loaders = {}, []
+        for name, loader in zip(names, loaders, strict=True):
+            fed = {}
+            for suffix, way in self.protocol.plays(network).items():
+                predictor = predictor_for(network, way, view_scale_of(loader.dataset), device, context)
+                fed[name + suffix] = _Dataset(predictor, self.batch_size, device)
+            self._datasets |= fed
+            self._loaders.append(list(fed.values()))
+
+    def _feed(self, batch: list[EvaluationObject | SkippedObject], dataloader_idx: int) -> None:
+        for fed in self._loaders[:dataloader_idx]:
+            for earlier in fed:
+                earlier.take(list(earlier.player.drain()))
+        for dataset in self._loaders[dataloader_idx]:
+            for item in batch:
+                for run in runs_of(item, self.protocol.perturb_iou, self.protocol.repeats):
+                    dataset.take(dataset.player.submit(run))
+
+    def _finish(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        finished = {name: dataset.finish() for name, dataset in self._datasets.items()}
+        self._datasets, self._loaders = {}, []
+        folder = Path(trainer.log_dir or trainer.default_root_dir)  # a collective: every rank asks for it
+        if trainer.sanity_checking or not finished:
+            return
+        pl_module.log_dict(_values_to_log(stage, finished), batch_size=1, sync_dist=True)
+        if not trainer.is_global_zero:
+            return
+        settings = self.protocol.to_dict(pl_module.network)  # ty: ignore[invalid-argument-type]
+        if settings["precision"] == "32-true":  # the protocol asks for nothing else: the network ran in the trainer's
+            settings["precision"] = str(trainer.precision)
+        results = {
+            "protocol": settings,
+            "datasets": {name: record for name, (_, record) in finished.items()},
+        }
+        step = f"step{trainer.global_step:07d}" if trainer.state.fn == "fit" else LATEST
+        save_results(results, folder / "noc" / stage / step)
+        save_curve(results, folder / "noc" / stage / step)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                _log_curves(logger, stage, results)
+
+
+def _values_to_log(stage: str, finished: Mapping[str, tuple[Mapping[str, Tensor], Any]]) -> dict[str, Tensor]:
+    """`<stage>/<dataset>/<value>`, and `<stage>/<value>` as the mean over the datasets, oracles left out."""
+    shown = {*SPC, *(f"IoU@{k}" for k in SHOWN_CLICKS)}
+    per_dataset = {
+        name: {key: value for key, value in values.items() if key[:4] in ("NoC@", "NoF@") or key in shown}
+        for name, (values, _) in finished.items()
+    }
+    logged = {f"{stage}/{name}/{key}": v for name, values in per_dataset.items() for key, v in values.items()}
+    averaged = [values for name, values in per_dataset.items() if not name.endswith(ORACLE)]
+    averaged = averaged or list(per_dataset.values())  # nothing but oracles was asked for
+    for key in averaged[0]:
+        if key[:4] in ("NoC@", "IoU@"):
+            logged[f"{stage}/{key}"] = torch.stack([values[key] for values in averaged]).nanmean()
+    return {key: value.float() for key, value in logged.items()}
+
+
+def _log_curves(logger: WandbLogger, stage: str, results: Mapping[str, Any]) -> None:
+    import wandb  # the logger is in use, so it is installed; other runs do not pay for the import
+
+    curves = {name: record["miou"] for name, record in results["datasets"].items()}
+    clicks = list(range(1, results["protocol"]["max_clicks"] + 1))
+    plot = wandb.plot.line_series(
+        xs=clicks, ys=list(curves.values()), keys=list(curves), title=f"{stage}: mean IoU per click", xname="clicks"
+    )
+    logger.experiment.log({f"{stage}/mean IoU per click": plot})
+
+
+def _gather(mine: dict[int, Any]) -> dict[int, Any]:
+    """The dictionaries of all ranks in one."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return mine
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, mine)
+    return {key: value for part in parts for key, value in part.items()}

@@ -1,0 +1,1 @@
+"""The `clicklab` command: one file per command; `main` only dispatches."""

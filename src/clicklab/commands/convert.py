@@ -1,0 +1,23 @@
+"""`clicklab convert`: an official checkpoint becomes a plain file of ours."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_convert(commands: argparse._SubParsersAction) -> None:
+    """`convert OFFICIAL OUT`."""
+    command = commands.add_parser("convert", help="an official checkpoint into our plain format (no foreign pickles)")
+    command.add_argument("official", type=Path)
+    command.add_argument("out", type=Path)
+    command.set_defaults(run=run_convert)
+
+
+def run_convert(options: argparse.Namespace) -> int:
+    """Reads safely, writes a file that `clicklab.load` opens."""
+    from clicklab.checkpoint import convert
+
+    convert(options.official, options.out)
+    print(f"written: {options.out}")
+    return 0

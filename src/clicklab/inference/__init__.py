@@ -1,0 +1,1 @@
+"""Answering clicks: sessions, predictors, views; knows no metric, no dataset and no trainer."""

@@ -1,0 +1,1 @@
+"""Views: what a network is shown of an image, each with its inverse."""

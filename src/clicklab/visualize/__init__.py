@@ -1,0 +1,1 @@
+"""Pictures: dialogue sheets, candidates, curves."""
