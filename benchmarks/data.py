@@ -23,7 +23,7 @@ from typing import Any
 import cv2
 import torch
 
-from clicklab.commands.main import run_script
+from clicklab.commands.errors import run_script
 from data_modules.datasets import open_dataset, options_of
 from data_modules.datasets.shapes import Shapes
 from data_modules.process_memory import keep_freed_memory

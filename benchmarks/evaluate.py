@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from clicklab.clicks.next_click import robot_click
-from clicklab.commands.main import run_script
+from clicklab.commands.errors import run_script
 from clicklab.device import usable_device
 from clicklab.evaluation.play import play
 from clicklab.inference.options import PRECISIONS, Protocol

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 import clicklab
-from clicklab.commands.main import find_device, run_script
+from clicklab.commands.devices import find_device
+from clicklab.commands.errors import run_script
 from clicklab.evaluation.play import evaluate_objects, view_scale_of
 from clicklab.inference.options import ORACLE, Protocol
 from clicklab.inference.predictor import predictor_for

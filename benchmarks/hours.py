@@ -36,7 +36,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from clicklab.commands.main import run_script
+from clicklab.commands.errors import run_script
 from clicklab.methods import method_package
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from clicklab.commands.main import run_script
+from clicklab.commands.errors import run_script
 from clicklab.methods import METHODS, method_package
 from clicklab.nn.variants import Variants
 from clicklab.records import Clicks

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from clicklab.clicks.next_click import robot_click, training_click
-from clicklab.commands.main import run_script
+from clicklab.commands.errors import run_script
 from clicklab.device import usable_device
 from data_modules.datasets import Shapes
 from data_modules.process_memory import keep_freed_memory

@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from train_step import BORROWED, drawn_scenes, module_of
 
-from clicklab.commands.main import run_script
+from clicklab.commands.errors import run_script
 from clicklab.methods import METHODS
 
 SMALL = ["simpleclick:xtiny", "ritm:hrnet18s"]

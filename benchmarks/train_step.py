@@ -24,7 +24,7 @@ import lightning.pytorch as pl
 import torch
 
 from clicklab.callbacks.compile_parts import CompileParts
-from clicklab.commands.main import run_script
+from clicklab.commands.errors import run_script
 from clicklab.device import usable_device
 from clicklab.methods import METHODS, method_package
 from clicklab.methods.cfr_icl import CFRICL

@@ -18,7 +18,7 @@ import released
 import torch
 from train_step import CROP, click_lists
 
-from clicklab.commands.main import run_script
+from clicklab.commands.errors import run_script
 from clicklab.losses.nfl import normalized_focal_loss
 from data_modules.datamodule import InteractiveDataModule
 from data_modules.datasets import open_dataset

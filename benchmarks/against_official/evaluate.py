@@ -23,7 +23,7 @@ import released
 import torch
 from turns import Side, Work
 
-from clicklab.commands.main import run_script
+from clicklab.commands.errors import run_script
 from clicklab.evaluation.lockstep import ObjectResult
 from clicklab.evaluation.metrics import noc
 from clicklab.evaluation.play import play, read_ahead

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from turns import Side, Work
 
-from clicklab.commands.main import run_script
+from clicklab.commands.errors import run_script
 from clicklab.records import Batch
 from data_modules.datamodule import InteractiveDataModule
 from data_modules.datasets import Shapes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import clicklab
-from clicklab.commands.demo import ambiguous, demo, first_click, shapes
+from clicklab.commands.shapes_demo import ambiguous, demo, first_click, shapes
 
 
 def test_demo_makes_what_it_says(tmp_path, capsys):

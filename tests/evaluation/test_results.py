@@ -19,7 +19,7 @@ from clicklab.evaluation.results import save_results, table
 from clicklab.inference.options import Protocol
 from clicklab.records import SkippedObject
 from clicklab.views.frames import ZoomIn
-from clicklab.visualize.curves import curve_figure
+from clicklab.visualize.curves import curve_figure, save_curve
 from clicklab.visualize.sheets import picture_sheet
 
 PROTOCOL = Protocol(max_clicks=4, zoom_in=ZoomIn((40, 40)))
@@ -66,6 +66,7 @@ def test_the_record_has_the_promised_form(tmp_path):
 def test_files_and_table(tmp_path):
     results = evaluate_objects(Analytic(), {"A": Drawn()}, Protocol(max_clicks=3, boundary_iou=True, zoom_size=40))
     save_results(results, tmp_path)
+    save_curve(results, tmp_path)
     assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
     with (tmp_path / "results.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -257,7 +257,7 @@ def test_a_killed_build_goes_on(folders, tmp_path):
     build(root / "coco", root / "lvis", tmp_path / "whole", "val", **QUIET)
     slow = (
         "import sys, time\n"
-        "from data_modules import layered_store\n"
+        "from data_modules.formats import layered_store\n"
         "savez = layered_store.np.savez_compressed\n"
         "def slowly(file, **arrays):\n"
         "    file.write(b'half'); file.flush(); time.sleep(0.3); file.seek(0); savez(file, **arrays)\n"
