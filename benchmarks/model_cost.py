@@ -30,7 +30,7 @@ from clicklab.nn.variants import Variants
 from clicklab.records import Clicks
 
 # (method, variant) -> side of the input in pixels, millions of parameters, billions of operations (iCMFormer, Table 3).
-# It prints 224 for Swin-S, but the released code gives its number at 384 (card icmformer, section 0).
+# It prints 224 for Swin-S, but the released code gives its number at 384 (docs/methods/icmformer.md#what-surprises).
 PUBLISHED = {
     ("ritm", "hrnet18s"): (400, 4.22, 17.84),
     ("ritm", "hrnet18"): (400, 10.03, 30.80),

@@ -14,7 +14,7 @@ from clicklab.records import Batch, Clicks
 class SimulatedUser:
     """Plays the annotator for whole batches, on their device.
 
-    Source: the official iterative training (cards/protocol.md (e) "Iterative loop"): a click goes to a random pixel
+    Source: the official iterative training (docs/training.md#iterative-loop): a click goes to a random pixel
         deep in the larger error region, and the mask shown becomes the previous mask of the next round.
 
     Attributes:

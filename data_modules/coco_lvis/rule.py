@@ -1,5 +1,5 @@
-"""The published rule that makes one annotation of COCO and LVIS masks of an image (RITM's annotation script; card
-data.md section 1)."""
+"""The published rule that makes one annotation of COCO and LVIS masks of an image (RITM's annotation script;
+docs/data.md#build-rule)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BSDS500: several annotators' segmentations as overlapping regions with a hierarchy (card data.md sections 5, 6).
+"""BSDS500: several annotators' segmentations as overlapping regions with a hierarchy (docs/data.md#bsds500).
 
 Regions are segments (sky, grass, a sleeve), not objects, but real, dense and nested: a random pixel lies in about two
 of them.

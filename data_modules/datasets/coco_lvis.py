@@ -1,4 +1,4 @@
-"""COCO+LVIS: layered masks and an object tree, as RITM released them or in our own plain format (card data.md 1)."""
+"""COCO+LVIS: layered masks and an object tree, as RITM released them or in our plain format (docs/data.md#cocolvis)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""DAVIS (345 frames) and COCO_MVal (800 objects): any channel above 0 is the object (card data.md section 4)."""
+"""DAVIS (345 frames) and COCO_MVal (800 objects): any channel above 0 is the object.
+
+Source: docs/data.md#davis-and-coco_mval.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DAVIS585: single frames of DAVIS 2017 with masks to start from (ClickSEG; card focalclick.md section 6)."""
+"""DAVIS585: single frames of DAVIS 2017 with masks to start from (ClickSEG; docs/data.md#davis585)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GrabCut and Berkeley: 50 and 100 objects, masks with an ignore band (cards data.md 4, protocol.md (a))."""
+"""GrabCut and Berkeley: 50 and 100 objects, masks with an ignore band (docs/data.md#grabcut-and-berkeley)."""
 
 from __future__ import annotations
 

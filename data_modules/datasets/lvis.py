@@ -1,4 +1,4 @@
-"""LVIS v1 and v0.5: COCO images with many more, smaller and nested objects (card data.md section 3)."""
+"""LVIS v1 and v0.5: COCO images with many more, smaller and nested objects (docs/data.md#lvis)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Medical sets of SimpleClick's paper: ssTEM, BraTS, OAIZIB (card data.md section 4). They are reported at 80 %
+"""Medical sets of SimpleClick's paper: ssTEM, BraTS, OAIZIB (docs/data.md#medical-sets). They are reported at 80 %
 (NoC@80).
 
 All three store slices and masks as images of the same name; channel 0 of a mask counts, nothing is ignored.

@@ -1,4 +1,4 @@
-"""SBD, the Semantic Boundaries Dataset: instances of 11 355 Pascal images (cards data.md 4, protocol.md (a), (b))."""
+"""SBD, the Semantic Boundaries Dataset: instances of 11 355 Pascal images (docs/data.md#sbd)."""
 
 from __future__ import annotations
 

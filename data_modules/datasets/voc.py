@@ -1,4 +1,4 @@
-"""Pascal VOC 2012 segmentation (card data.md section 4, protocol.md section (a))."""
+"""Pascal VOC 2012 segmentation (docs/data.md#pascal-voc)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From several annotators' segmentations of one image to overlapping regions with a tree (card data.md section 5)."""
+"""From several annotators' segmentations of one image to overlapping regions with a tree (docs/data.md#bsds500)."""
 
 from __future__ import annotations
 

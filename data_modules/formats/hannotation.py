@@ -1,5 +1,5 @@
 """The released COCO+LVIS pickles: an index with the object trees, and per image PNG layers with the place of every mask
-(card data.md 1)."""
+(docs/data.md#cocolvis)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Which region is part of which: the object tree of COCO+LVIS (published annotation script of RITM; card data.md
-section 2).
+"""Which region is part of which: the object tree of COCO+LVIS (RITM's annotation script;
+docs/data.md#hierarchy).
 
 Regions of one image overlap freely. A region belongs to a larger one when the larger covers most of its box and of its
 pixels.

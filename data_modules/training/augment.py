@@ -1,7 +1,8 @@
 """Augmentation pipelines by name: image and layered ids change together, by albumentations, with the official values.
 
-Values: RITM and SimpleClick `models/iter_mask/*_{sbd,cocolvis}_itermask.py` (cards/protocol.md (e), "Augmentation"),
-and the cards piclick 9.2, icmformer 6, focalclick 7, disnet 6.
+Values: RITM and SimpleClick `models/iter_mask/*_{sbd,cocolvis}_itermask.py` (docs/training.md#augmentation),
+docs/methods/piclick.md#a-step, docs/methods/icmformer.md#training, docs/methods/focalclick.md#training and
+docs/methods/disnet.md#training.
 They were written for albumentations 0.5.2; where 2.0.8 means something else by the same name, a comment says what was
 done about it.
 """
@@ -111,7 +112,7 @@ def coco_lvis_plain(size: tuple[int, int]) -> Transforms:
 
 
 def coco_lvis_flips(size: tuple[int, int]) -> Transforms:
-    """As `coco_lvis`, upside down half of the time too: DISNet on COCO+LVIS (card disnet A-25)."""
+    """As `coco_lvis`, upside down half of the time too: DISNet on COCO+LVIS (A-25 of docs/methods/disnet.md)."""
     return [_resize(0.75, 1.40), *_crop(size), A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), *_colour()]
 
 
@@ -121,7 +122,7 @@ def coco_lvis_rare_flips(size: tuple[int, int]) -> Transforms:
 
 
 def sbd_flips(size: tuple[int, int]) -> Transforms:
-    """Scale 0.75..1.25, both flips, colours: DISNet on SBD (card disnet A-25)."""
+    """Scale 0.75..1.25, both flips, colours: DISNet on SBD (A-25 of docs/methods/disnet.md)."""
     return [_resize(0.75, 1.25), *_crop(size), A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), *_colour()]
 
 

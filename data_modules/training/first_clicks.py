@@ -1,6 +1,6 @@
 """Where the random first clicks of a training sample fall.
 
-Source: the official MultiPointSampler (cards/protocol.md (b) and (e)). All randomness comes from the numpy generator
+Source: the official MultiPointSampler (docs/training.md#initial-clicks). All randomness comes from the numpy generator
     passed in.
 """
 

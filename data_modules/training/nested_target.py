@@ -1,6 +1,7 @@
 """A target chosen along the object tree: a part instead of the whole, or a whole without some of its parts.
 
-Source: the `use_hierarchy` option of RITM's point sampler (cards/protocol.md (e)); no released config switches it on.
+Source: the `use_hierarchy` option of RITM's point sampler (docs/training.md#hierarchical-targets), which no released
+configuration switches on.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class TrainingSource:
 def read_sample_weights(path: str | Path, dataset: SceneDataset, gamma: float = 1.25) -> np.ndarray:
     """Probability of every scene of `dataset`, (len(dataset),) float64, from an official weights file.
 
-    Source: cards/protocol.md (b) "weights file". Nothing in the pickle is executed.
+    Source: docs/training.md#drawing-samples. Nothing in the pickle is executed.
 
     Raises:
         FileNotFoundError: no such file.

@@ -15,8 +15,8 @@ class StretchedCrop(A.DualTransform):
     The window's sides are the image's times a factor each, both from a normal distribution cut to a range. A side above
     the image's own takes zeros from outside, so that the image lies at a random place in the window.
 
-    Source: `AlignedAugmentator` of ClickSEG (cards/focalclick.md section 7). Its windows always reach the image's right
-    border, by a slip; here they do not. It resizes the labels bilinearly and drops what that makes up; here nearest.
+    Source: `AlignedAugmentator` of ClickSEG (docs/methods/focalclick.md#training). Two of its slips are not
+    repeated: its windows always reach the image's right border, and it resizes labels bilinearly (here: nearest).
     """
 
     def __init__(

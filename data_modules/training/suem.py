@@ -1,6 +1,6 @@
 """SUEM copy-paste: objects and images of two scenes become one (Simple, Union, Exclusion, image Mixing).
 
-Source: CFR-ICL, section 3.3 and figure 4, and its released code (cards/protocol.md, "CFR-ICL training as coded").
+Source: CFR-ICL, section 3.3 and figure 4, and its released code (docs/methods/cfr_icl.md#suem-copy-paste).
 Nothing is resized or moved: pieces keep the place that they have in their own crop.
 """
 

@@ -1,7 +1,7 @@
 """Training views in which the target has more pixels than its surroundings: VTMR's zoom with the truth as guidance.
 
-Source: VTMR, "Target-Aware Image Zooming" and "Experimental Setting" (cards/vtmr.md, section 3): all images are brought
-down to one size before the augmentation, half of them evenly and half of them zoomed.
+Source: VTMR, "Target-Aware Image Zooming" and "Experimental Setting" (docs/methods/vtmr.md#target-aware-zoom):
+all images are brought down to one size before the augmentation, half of them evenly and half of them zoomed.
 """
 
 from __future__ import annotations

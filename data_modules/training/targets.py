@@ -1,7 +1,7 @@
 """Which objects of a scene a training sample asks for.
 
-Source: the official MultiPointSampler and DSample (cards/protocol.md (b) and (e)). All randomness comes from the numpy
-    generator passed in.
+Source: the official MultiPointSampler and DSample (docs/training.md#initial-clicks). All randomness comes from the
+numpy generator passed in.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Opaque:
 
 
 _LOSS = "isegm.model.modeling.transformer_helper.cross_entropy_loss"
-# Python objects inside official files (cards models, section 5, and piclick, section 7), and what is put in their
+# Python objects inside official files (docs/models.md#checkpoint-files), and what is put in their
 # place; any other is refused.
 STAND_INS: dict[str, Any] = {
     f"{_LOSS}.CrossEntropyLoss": Opaque,

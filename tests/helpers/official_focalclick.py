@@ -1,4 +1,4 @@
-"""The content of official FocalClick files, written down from the card: keys, shapes, weights by a rule."""
+"""The content of official FocalClick files, written down: keys, shapes, weights by a rule."""
 
 import official_ritm
 from official_ritm import rule
@@ -13,7 +13,7 @@ REDUCTIONS = (8, 4, 2, 1)
 
 
 def segformer_shapes(dims, depths, channels):
-    """Every key of an official `SegFormerModel` but for the refiner's (card focalclick, sections 1 and 2)."""
+    """Every key of an official `SegFormerModel` but for the refiner's (docs/methods/focalclick.md#coarse-network)."""
     shapes = {"maps_transform.3.scale": (1,)}
 
     def layer(name, *weight):
@@ -59,7 +59,7 @@ def norm(name, channels):
 
 
 def refiner_shapes(features, gated, width=32):
-    """Every key of an official `RefineLayer` (card focalclick, section 3)."""
+    """Every key of an official `RefineLayer` (docs/methods/focalclick.md#refiner)."""
     shapes = {}
 
     def conv(name, *weight):

@@ -1,4 +1,4 @@
-"""The content of files in iCMFormer's official format, written down from the card: keys, shapes, weights by a rule."""
+"""The content of files in iCMFormer's official format, written down: keys, shapes, weights by a rule."""
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ def cross_shapes(count, dim):
 
 
 def swin_shapes(dim, depths, heads, window, channels):
-    """Every key of an official `SwinformerModel` with its shape (card icmformer, section 3)."""
+    """Every key of an official `SwinformerModel` with its shape (docs/methods/icmformer.md#swin)."""
     shapes = {}
 
     def layer(name, *weight, outputs=None):

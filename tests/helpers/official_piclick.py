@@ -1,4 +1,4 @@
-"""The content of official PiClick files from the card: keys, shapes, weights by a rule; and probe inputs."""
+"""The content of official PiClick files: keys, shapes, weights by a rule; and probe inputs."""
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ OFFICIAL = {
 
 
 def official_shapes(name, queries=7):
-    """Every key of an official `PiClickModel` with its shape (card piclick, sections 2 to 6)."""
+    """Every key of an official `PiClickModel` with its shape (docs/methods/piclick.md)."""
     patch, width, depth, _, neck, dim, pixel_hidden, hidden, pixel_layers, layers, tokens = OFFICIAL[name]
     vit = plain_vit_shapes(patch, width, depth, neck, 8, tokens)
     shapes = {key: shape for key, shape in vit.items() if not key.startswith("head.")}

@@ -1,4 +1,4 @@
-"""The content of official RITM files, written down from the card: keys, shapes, weights by a rule."""
+"""The content of official RITM files, written down: keys, shapes, weights by a rule."""
 
 import zlib
 
@@ -21,7 +21,7 @@ def rule(name, shape):
 
 
 def official_shapes(width, ocr, blocks, modules, maps=3):
-    """Every key of an official `HRNetModel` with its shape (card models, section 2)."""
+    """Every key of an official `HRNetModel` with its shape (docs/models.md#hrnet-with-ocr)."""
     shapes = {"maps_transform.3.scale": (1,)}
 
     def conv(name, outputs, inputs, side, bias=False):

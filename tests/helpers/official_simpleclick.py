@@ -1,4 +1,4 @@
-"""The content of official SimpleClick files, written down from the card: keys, shapes, weights by a rule."""
+"""The content of official SimpleClick files, written down: keys, shapes, weights by a rule."""
 
 import zlib
 
@@ -15,7 +15,7 @@ def rule(name, shape):
 
 
 def official_shapes(patch, dim, depth, neck, channels, tokens=784):
-    """Every key of an official `PlainVitModel` with its shape (card models, section 3)."""
+    """Every key of an official `PlainVitModel` with its shape (docs/models.md#plain-vit)."""
     shapes = {"backbone.cls_token": (1, 1, dim), "backbone.pos_embed": (1, 1 + tokens, dim)}
 
     def layer(name, *weight, outputs=None):

@@ -35,7 +35,7 @@ def slow_contains(big, small):
 
 
 def slow_tree(masks):
-    """The card's two loops on full-size masks, without any memory of earlier tests."""
+    """The two loops of docs/data.md#hierarchy on full-size masks, without any memory of earlier tests."""
     areas = [int(mask.sum()) for mask in masks]
     order = sorted(range(len(masks)), key=lambda k: (-areas[k], -k))
     parents, children = [None] * len(masks), {k: [] for k in range(len(masks))}

@@ -10,7 +10,7 @@ from clicklab.losses.nfl import normalized_focal_loss
 
 
 def by_hand(logits, target, alpha, gamma):
-    """One sample, pixel by pixel in float64 (card protocol, Losses)."""
+    """One sample, pixel by pixel in float64 (docs/training.md#losses)."""
     terms = []
     for x, y in zip(logits.flatten().tolist(), target.flatten().tolist(), strict=True):
         if y != -1:

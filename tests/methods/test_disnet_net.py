@@ -283,7 +283,7 @@ def test_proposals_of_a_view_and_its_shuffled_mirror_are_the_view():
 
 
 def test_cost_at_real_size():
-    """Multiply-adds of ViT-B at 448: P as the card counts it, R under a tenth of it, for any number of clicks."""
+    """Multiply-adds of ViT-B at 448: P as counted by hand, R under a tenth of it, for any number of clicks."""
     state, cost = None, []
     with torch.device("meta"), torch.no_grad():
         network = DISNetNet.from_variant("base").eval().requires_grad_(False)

@@ -58,7 +58,7 @@ def test_official_clicks_and_ious_on_photographs(shared_data):
         np.testing.assert_allclose(result.ious, case["ious"], atol=1e-4)
 
 
-# Number of keys and of parameters: the official files (card focalclick, section 1).
+# Number of keys and of parameters: the official files (docs/methods/focalclick.md#files).
 @pytest.mark.parametrize(
     ("name", "keys", "parameters"),
     [

@@ -76,7 +76,7 @@ def test_steps_repeat_by_their_seed():
 
 @pytest.mark.parametrize(("variant", "inside", "count"), [("b0", "segmentor.clicks.", 180), ("hrnet18s", ".ocr.", 453)])
 def test_learning_rates_of_the_parts(variant, inside, count):
-    """b0: 180 of 236 tensors learn at the other rate (card focalclick, section 7)."""
+    """b0: 180 of 236 tensors learn at the other rate (docs/methods/focalclick.md#training)."""
     with torch.device("meta"):
         module = FocalClick(variant, learning_rate=1e-3, extractor_factor=0.1)
     groups = {group["lr"]: {id(p) for p in group["params"]} for group in module.parameter_groups()}

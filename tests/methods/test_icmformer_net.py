@@ -99,7 +99,7 @@ def test_orders_differ_in_nothing_but_the_order():
 
 
 def test_cross_blocks_of_a_vit_see_windows():
-    """All but the last of each group of six at depth 12 (card icmformer, section 2)."""
+    """All but the last of each group of six at depth 12 (docs/models.md#plain-vit)."""
     network, seen = small(image_size=448, patch_size=16, depth=12, cross_blocks=7).eval(), []
     for block in network.cross_blocks:
         block.register_forward_pre_hook(lambda _, inputs: seen.append([tuple(x.shape[:2]) for x in inputs]))
@@ -132,7 +132,7 @@ def up_convs(channels):
     return sum(8 * half * half + half + half * half + half + 4 * half for half in halves)
 
 
-# Parameters of the official models (card icmformer, sections 2 and 3) less what never runs.
+# Parameters of the official models (docs/methods/icmformer.md) less what never runs.
 @pytest.mark.parametrize(
     ("name", "official", "dead"),
     [
@@ -152,7 +152,7 @@ def test_sizes_of_the_official_variants(name, official, dead):
 
 
 def test_initial_weights():
-    """Cross blocks: Xavier beside a plain ViT, normal 0.02 beside a Swin (card icmformer, section 6)."""
+    """Cross blocks: Xavier beside a plain ViT, normal 0.02 beside a Swin (docs/methods/icmformer.md#training)."""
     xavier = small(embed_dim=96).cross_blocks[0].attn2.qkv
     assert xavier.weight.std().item() == pytest.approx((2 / (96 + 288)) ** 0.5, rel=0.02)
     normal = small("swin_mini", embed_dim=32).cross_blocks[0].attn2.qkv

@@ -24,7 +24,7 @@ def test_every_parameter_in_exactly_one_group(network):
 
 
 def test_rates(network):
-    """lr * 0.75 ** (depth + 1 - id), id 0 for embeddings, i + 1 for block i, depth + 1 for the rest (card protocol)."""
+    """lr * 0.75 ** (depth + 1 - id), id 0 for embeddings, i + 1 for block i, depth + 1 for the rest."""
     groups = layer_decay_groups(network, 1e-3, decay=0.75, weight_decay=0.02)
     of = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
     vit = network.backbone

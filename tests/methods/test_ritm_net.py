@@ -68,7 +68,7 @@ def test_every_parameter_learns():
         assert name in taken_out or parameter.grad.abs().sum() > 0, name
 
 
-# All parameters: the official figures (card models, section 2) less the attention to a single object.
+# All parameters: the official figures (docs/models.md#hrnet-with-ocr) less the attention to a single object.
 @pytest.mark.parametrize(
     ("name", "options", "official", "ocr"),
     [

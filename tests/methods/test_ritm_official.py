@@ -40,7 +40,7 @@ def test_golden_logits(tmp_path, case):
         torch.testing.assert_close(ours, official, rtol=1e-5, atol=1e-5 * official.abs().max().item())
 
 
-# Number of keys and of parameters: the official files (card models, section 2).
+# Number of keys and of parameters: the official files (docs/models.md#hrnet-with-ocr).
 @pytest.mark.parametrize(
     ("name", "keys", "parameters"),
     [

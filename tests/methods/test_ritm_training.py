@@ -72,7 +72,7 @@ def test_a_step_with_the_official_rates_learns(module):
 
 
 def test_learning_rates():
-    """0.1 for the HRNet and both output layers, 1 for clicks and OCR (card protocol, HRNet lr multipliers)."""
+    """0.1 for the HRNet and both output layers, 1 for clicks and OCR (docs/training.md#learning-rates-by-layer)."""
     module = RITM(variant="mini", learning_rate=1e-3)
     groups = module.parameter_groups()
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}

@@ -55,7 +55,7 @@ def test_every_parameter_learns():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
-# Trainable parameters: the official figures (card models, section 3) less what never runs.
+# Trainable parameters: the official figures (docs/models.md#plain-vit) less what never runs.
 @pytest.mark.parametrize(
     ("name", "official", "dim", "channels", "patch"),
     [
@@ -80,7 +80,7 @@ def test_sizes_of_the_released_variants(name, official, dim, channels, patch):
 
 
 def test_initial_weights():
-    """Xavier in the ViT, Kaiming fan-out in the head, zero biases there (card protocol, ViT init)."""
+    """Xavier in the ViT, Kaiming fan-out in the head, zero biases there (docs/training.md#initial-weights)."""
     network = SimpleClickNet.from_variant("xtiny")
     qkv = network.backbone.blocks[0].attn.qkv
     assert qkv.weight.abs().max() <= (6 / (160 + 480)) ** 0.5

@@ -41,7 +41,8 @@ def test_vtmr_adds_no_parameters(variant):
     shapes = [{key: value.shape for key, value in net.state_dict().items()} for net in (ours, theirs)]
     assert shapes[0] == shapes[1]
     if variant == "b0":
-        assert sum(p.numel() for p in ours.parameters()) == pytest.approx(3_740_773, rel=0.01)  # card focalclick
+        expected = 3_740_773  # docs/methods/focalclick.md#files
+        assert sum(p.numel() for p in ours.parameters()) == pytest.approx(expected, rel=0.01)
 
 
 def test_a_file_of_focalclick_is_read_as_vtmr_when_told(tmp_path):

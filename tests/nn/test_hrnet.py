@@ -109,7 +109,7 @@ def test_clicks_add_little_at_first():
 
 
 def test_initial_weights():
-    """Normal with variance 2 / mean fan, zero biases, plain BatchNorm (card protocol, HRNet init)."""
+    """Normal with variance 2 / mean fan, zero biases, plain BatchNorm (docs/training.md#initial-weights)."""
     network = ClickHRNet(3, 18, 48, 2, (1, 3, 2))
     for layer, fan in ((network.ocr.pixels[0], (270 + 96) * 9), (network.backbone.conv2, 128 * 9)):
         assert layer.weight.std().item() == pytest.approx((2 / (fan / 2)) ** 0.5, rel=0.02)

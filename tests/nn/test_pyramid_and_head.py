@@ -27,7 +27,7 @@ def test_pyramid_scales_and_widths():
     ("dim", "dims", "wide"), [(768, (128, 256, 512, 1024), (384, 384, 1536)), (32, (32, 64, 1, 99), (64, 64, 99))]
 )
 def test_inner_widths(dim, dims, wide):
-    """max(2 * o0, D / 2), max(o1, D / 2), max(o3, 2 * D): card models, section 3."""
+    """max(2 * o0, D / 2), max(o1, D / 2), max(o3, 2 * D): docs/models.md#plain-vit."""
     with torch.device("meta"):
         levels = SimpleFPN(dim, dims).levels
     assert (levels[0][0].out_channels, levels[1][0].out_channels, levels[3][0].out_channels) == wide

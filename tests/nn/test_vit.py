@@ -49,7 +49,7 @@ def test_windows_are_tiles_in_reading_order():
     [(8, [2, 4, 6, 8]), (12, [6, 12]), (24, [6, 12, 18, 24]), (32, [8, 16, 24, 32]), (4, [1, 2, 3, 4])],
 )
 def test_global_blocks(depth, whole):
-    """The last block of each group sees all 28 x 28 tokens, the others windows of 14 x 14 (card models, section 3)."""
+    """The last block of a group sees all 28 x 28 tokens, the others windows of 14 x 14 (docs/models.md#plain-vit)."""
     vit = small(depth=depth)
     seen = []
     for block in vit.blocks:

@@ -1,7 +1,7 @@
 """Exact Euclidean distance transform of a batch of masks: OpenCV on the CPU, Triton on CUDA, torch elsewhere.
 
 All take the float32 root of the exact integer squared distance, so the robot's clicks do not depend on the device.
-Source: cards/protocol.md (c): the official robot's `cv2.distanceTransform(padded, DIST_L2, 0)`, made reproducible.
+Source: docs/protocol.md#the-next-click: the official `cv2.distanceTransform(padded, DIST_L2, 0)`, made reproducible.
 """
 
 from __future__ import annotations

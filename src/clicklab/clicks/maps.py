@@ -1,7 +1,7 @@
 """Clicks as network input: disk maps, decay maps and sine codes.
 
-Source: cards/protocol.md (e) "Click encoding" (RITM's DistMaps with disks), cards/piclick.md section 5 (sine code) and
-DISNet, formula 5 (decay maps).
+Sources: docs/training.md#click-encoding (RITM's DistMaps with disks), docs/methods/piclick.md#click-tokens (sine code),
+docs/methods/disnet.md#masked-click-attention (decay maps).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def decay_maps(clicks: Clicks, size: tuple[int, int], cells: tuple[int, int], ra
     """How near each cell of a feature map is to the clicks: 1 at a click, falling linearly to 0 at its radius.
 
     Every cell takes the largest value of all clicks of a sign. That is formula 5 of DISNet where all radii are equal,
-    and the only reading that fits when the first click reaches farther (card disnet, A-13).
+    and the only reading that fits when the first click reaches farther (A-13 of docs/methods/disnet.md).
 
     Args:
         clicks: in pixels of the image; distances go from the unrounded click to the middles of the cells.

@@ -1,6 +1,7 @@
 """Where the annotator clicks next: the evaluation robot and the training annotator.
 
-Source: cards/protocol.md (c) "Next click" and (e) "get_next_points". Both work on whole batches, on the masks' device.
+Sources: docs/protocol.md#the-next-click, docs/training.md#corrective-clicks. Both work on whole batches, on the device
+of the masks.
 """
 
 from __future__ import annotations

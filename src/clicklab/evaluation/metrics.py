@@ -1,6 +1,6 @@
 """What follows from the IoU after each click. Pure functions; a curve is the IoUs of one object in click order.
 
-Source: cards/protocol.md (c); boundary IoU: Cheng et al., CVPR 2021, as FICI's public code computes it (cards/vtmr.md).
+Sources: docs/protocol.md#iou-noc-and-nof and docs/protocol.md#boundary-iou.
 Curves are float32 and thresholds are compared in float32, as officially.
 """
 

@@ -1,6 +1,7 @@
 """Robustness against the mask to start from: every object several times, each time from another spoilt target.
 
-Source: VTMR, table 3 (cards/vtmr.md, section 5): ten masks of IoU 0.8 for every image; NoC is the mean over all runs.
+Source: VTMR, table 3 (docs/methods/vtmr.md#robustness): ten masks of IoU 0.8 for every image; NoC is the mean of all
+runs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """FocalClick's two passes for many sessions in one go: coarse mask of the target crop, a closer look at the change.
 
-Source: Chen et al., "FocalClick", CVPR 2022; cards/focalclick.md sections 4 and 5. VTMR adds a pass of its own.
+Source: Chen et al., "FocalClick", CVPR 2022; docs/methods/focalclick.md#inference. VTMR adds a pass of its own.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from clicklab.records import Prediction
 
 
 def click_loss(prediction: Prediction, target: Tensor, aux_weight: float = 0.4) -> Tensor:
-    """Source: card protocol, (e) Losses.
+    """Source: docs/training.md#losses.
 
     Args:
         prediction: logits (B, 1, H, W); `extras["aux"]`, of the same shape, where the network makes a first guess.

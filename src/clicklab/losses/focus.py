@@ -10,7 +10,9 @@ from clicklab.losses.nfl import focal_map
 def edge_weighted_focal_loss(
     logits: Tensor, target: Tensor, edge: Tensor, alpha: float = 0.5, gamma: float = 2.0, share: float = 0.5
 ) -> Tensor:
-    """Weighted mean of the normalised focal loss over a whole batch (ClickSEG's WFNL, card focalclick section 7).
+    """Weighted mean of the normalised focal loss over a whole batch (ClickSEG's WFNL).
+
+    Source: docs/methods/focalclick.md#training.
 
     Args:
         logits: (B, 1, H, W) refined logits of the focus views.

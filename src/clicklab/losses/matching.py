@@ -22,7 +22,7 @@ def mask_cost(
 ) -> Tensor:
     """What it costs to let mask q answer for target n; lower is better. No gradient flows through it.
 
-    Source: card piclick, sections 8.5 and 9.3 (MaskFormer's cost: focal term averaged over pixels, dice).
+    Source: docs/methods/piclick.md#losses (MaskFormer's cost: focal term averaged over pixels, dice).
 
     Args:
         logits: (B, Q, H, W).

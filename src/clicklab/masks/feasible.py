@@ -1,6 +1,6 @@
 """Which annotated objects could be meant by the clicks so far.
 
-Source: PiClick, Algorithm 1, as its released code has it (cards/piclick.md 9.2 "feasible targets").
+Source: PiClick, Algorithm 1, as its released code has it (docs/methods/piclick.md#feasible-targets).
 """
 
 from __future__ import annotations

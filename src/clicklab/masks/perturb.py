@@ -1,7 +1,7 @@
 """A true mask spoilt at random until it has a wanted IoU: what a user, or another network, may start from.
 
 Source: "boundary adjustment and region interference" of VTMR, after CascadePSP (Cheng et al., CVPR 2020); the stop rule
-and the search are ours, because the paper leaves them to a supplement (cards/vtmr.md, section 2).
+and the search are ours, because the paper leaves them to a supplement (docs/methods/vtmr.md#perturbed-masks).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def perturb(
         target: (H, W), 1 or True object, 0 background, -1 ignore.
         wanted: IoU of the answer, in (0, 1].
         generator: the same one gives the same mask.
-        tolerance: how far from `wanted` is near enough; cards/vtmr.md: 0.02 in training, 0.01 in evaluation.
+        tolerance: how far from `wanted` is near enough; 0.02 in training, 0.01 in evaluation.
         max_operations: proposals before it gives up.
 
     Raises:

@@ -1,8 +1,8 @@
 """What a first click on an object may mean beside that object: what it is part of, or what it touches.
 
-Source: DISNet's relation-aware ground truth (cards/disnet.md section 7; the paper's own pseudo-code is not available,
-    so [A-n] below are the card's choices). A training step draws centres, takes their sets, lets the user click into
-    `region`, and learns towards `sets.draw()`.
+Source: DISNet's relation-aware ground truth (docs/methods/disnet.md#related-targets). The paper's pseudo-code is not
+available; [A-n] below are choices listed there. A training step draws centres, takes their sets, lets the user click
+into `region`, and learns towards `sets.draw()`.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class ClickModule(pl.LightningModule):
         return self.network.parameters()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam and a step schedule per epoch (card protocol, Schedules)."""
+        """Adam and a step schedule per epoch (docs/training.md#schedules)."""
         optimizer = torch.optim.Adam(self.parameter_groups(), lr=self.learning_rate)
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, self.milestones, gamma=0.1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}

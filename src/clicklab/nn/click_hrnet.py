@@ -13,7 +13,7 @@ from clicklab.external_checkpoint import KeyTable, count_layers
 from clicklab.nn.hrnet import HRNet
 from clicklab.nn.ocr import OCRHead, OCROutput
 
-# official `HRNetModel` -> a network that calls its ClickHRNet `segmentor` (card models, section 2)
+# official `HRNetModel` -> a network that calls its ClickHRNet `segmentor` (docs/models.md#hrnet-with-ocr)
 _CONTEXT = r"feature_extractor\.ocr_distri_head\.object_context_block"
 CLICK_HRNET_KEYS: KeyTable = [
     (r"maps_transform\.0\.(weight|bias)", r"segmentor.clicks.first.\1"),

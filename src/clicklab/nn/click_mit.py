@@ -13,7 +13,7 @@ from clicklab.nn.segformer_head import SegFormerHead
 
 _EXTRACTOR = r"feature_extractor"
 _HEAD = rf"{_EXTRACTOR}\.decode_head"
-# official `SegFormerModel` -> a network that calls its ClickMiT `segmentor` (card focalclick, sections 1 and 2)
+# official `SegFormerModel` -> a network that calls its ClickMiT `segmentor` (docs/methods/focalclick.md)
 CLICK_MIT_KEYS: KeyTable = [
     (r"maps_transform\..*", None),  # inherited from RITM's model class and never run
     (rf"{_EXTRACTOR}\.backbone\.patch_embed_side1\.(proj|norm)\.(\w+)", r"segmentor.clicks.\1.\2"),

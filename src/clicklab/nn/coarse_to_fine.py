@@ -1,6 +1,6 @@
 """FocalClick's network (Chen et al., CVPR 2022): a coarse segmentor of a small view, a refiner of what changed.
 
-VTMR trains and asks the same network in another way. Source: cards/focalclick.md sections 2 and 3.
+VTMR trains and asks the same network in another way. Source: docs/methods/focalclick.md#coarse-network.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from clicklab.records import Clicks, Prediction
 
 MAPS = 3  # previous mask, positive clicks, negative clicks
 REFINER_RADIUS = 5.0  # of click discs in the focus view, whatever the coarse view's
-# b0, b3, hrnet18s, hrnet32 as released (card focalclick, sections 1, 2); tiny learns Shapes on a CPU, mini is for tests
+# b0, b3, hrnet18s, hrnet32 as released (docs/methods/focalclick.md#files); tiny learns Shapes on a CPU, mini is for
+# tests
 MIT: dict[str, dict[str, Any]] = {
     "b0": {"dims": (32, 64, 160, 256), "depths": (2, 2, 2, 2), "heads": (1, 2, 5, 8), "channels": 256},
     "b3": {"dims": (64, 128, 320, 512), "depths": (3, 4, 18, 3), "heads": (1, 2, 5, 8), "channels": 512},

@@ -33,8 +33,9 @@ class CrossAttention(nn.Module):
 class CrossBlock(nn.Module):
     """Self-attention, attention to a guide, MLP, each normalised first and added.
 
-    Source: card icmformer, sections 0 and 2. The paper's text has ReLU and dropout and reads as if the self-attention
-    worked on the guide; the released code, followed here, has GELU, no dropout, and self-attention on `x`.
+    Source: docs/methods/icmformer.md#plain-vit. The paper's text has ReLU and dropout and reads as if the
+    self-attention worked on the guide; the released code, followed here, has GELU, no dropout, and self-attention on
+    `x`.
 
     Args:
         dim: width D of both streams.

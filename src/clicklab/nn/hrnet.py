@@ -2,7 +2,7 @@
 
 Layers carry the names of the published ImageNet files. Differences from the image classifier: maps are brought to
 another size by bilinear interpolation with align_corners=True, so that any input size works, and all scales come out
-as one map (card models, section 2).
+as one map (docs/models.md#hrnet-with-ocr).
 """
 
 from __future__ import annotations

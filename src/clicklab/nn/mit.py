@@ -1,6 +1,6 @@
 """Mix Transformer, SegFormer's hierarchical encoder (Xie et al., "SegFormer", NeurIPS 2021), written from the paper.
 
-Sizes: paper, table 6; epsilons of the norms and the place of the click maps: cards/focalclick.md section 2.
+Sizes: paper, table 6; epsilons of the norms and the place of the click maps: docs/methods/focalclick.md#coarse-network.
 """
 
 from __future__ import annotations

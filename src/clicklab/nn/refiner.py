@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from clicklab.external_checkpoint import KeyTable
 
-# official `RefineLayer` -> a network that calls its LocalRefiner `refiner` (card focalclick, section 3)
+# official `RefineLayer` -> a network that calls its LocalRefiner `refiner` (docs/methods/focalclick.md#refiner)
 _BLOCKS = {
     "image_conv1": ("image.0", {"conv": "0", "norm": "1"}),
     "image_conv2": ("image.1", {"conv3x3": "0", "conv1x1": "1", "norm": "2"}),

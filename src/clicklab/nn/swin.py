@@ -211,7 +211,7 @@ def to_windows(x: Tensor, side: int) -> Tensor:
 
 
 def relative_positions(window: int) -> Tensor:
-    """(N, N) row of the bias table for each pair of the N = window^2 tokens (card icmformer, section 3)."""
+    """(N, N) row of the bias table for each pair of the N = window^2 tokens (docs/methods/icmformer.md#swin)."""
     row, column = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
     row, column = row.flatten(), column.flatten()
     down, right = row[:, None] - row + window - 1, column[:, None] - column + window - 1

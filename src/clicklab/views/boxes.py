@@ -1,6 +1,6 @@
 """Clicks and boxes under crop, resize and flip, with the rules of the official zoom-in.
 
-Source: cards/protocol.md (d) "ZoomIn". Coordinates are never rounded or clipped; a click may leave the frame.
+Source: docs/protocol.md#zoom-in. Coordinates are never rounded or clipped; a click may leave the frame.
 """
 
 from __future__ import annotations

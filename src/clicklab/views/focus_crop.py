@@ -1,6 +1,6 @@
 """Where FocalClick looks closer after a click, and how a mask is corrected part by part (CVPR 2022, sections 3.2, 3.4).
 
-Source: cards/focalclick.md sections 4 and 5. The regions round a click are found on the CPU, in OpenCV.
+Source: docs/methods/focalclick.md#focus-crop. The regions round a click are found on the CPU, in OpenCV.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The close views that FocalClick's refiner learns from: crops of training samples round objects and their edges.
 
-Source: cards/focalclick.md section 7, "Sample". Sizes in pixels are those of a 256 x 256 sample and scale with it.
+Source: docs/methods/focalclick.md#training. Sizes in pixels are those of a 256 x 256 sample and scale with it.
 """
 
 from __future__ import annotations

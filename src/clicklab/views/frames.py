@@ -1,7 +1,8 @@
 """Views: what a network sees of the full image, each with its inverse. Zoom-in, longest side, mirror.
 
-Source: cards/protocol.md (d). All resizes are bilinear with align_corners=True, as officially. Nothing here has a
-memory: the region that a zoom-in keeps from click to click is handed in and given back, and lives in the session.
+Source: docs/protocol.md#what-the-network-is-shown. All resizes are bilinear with align_corners=True, as officially.
+Nothing here has a memory: the region that a zoom-in keeps from click to click is handed in and given back, and lives in
+the session.
 """
 
 from __future__ import annotations

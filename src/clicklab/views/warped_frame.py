@@ -1,7 +1,8 @@
 """Target-aware zooming as a view: looks at an outer frame through `TargetZoom`, and brings the answer back.
 
-Source: VTMR, "Target-Aware Image Zooming" (cards/vtmr.md, section 3). It stands behind any other frame of a `View`,
-such as the crop of a zoom-in: the crop chooses the part of the image, this one gives its pixels to the target.
+Source: VTMR, "Target-Aware Image Zooming" (docs/methods/vtmr.md#target-aware-zoom). It stands behind any other
+frame of a `View`, such as the crop of a zoom-in: the crop chooses the part of the image, this one gives its pixels to
+the target.
 """
 
 from __future__ import annotations

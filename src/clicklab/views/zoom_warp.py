@@ -2,8 +2,8 @@
 
 Each axis is stretched by itself, so that a view is rows x columns of the source image and the way back is exact.
 Source: VTMR, eq. 4-5, after "Learning to Zoom and Unzoom" (CVPR 2023). Dilation, floor and the unit of sigma are ours,
-chosen by how well masks survive the way there and back (cards/vtmr.md, section 3): without them the target grows, but
-its outline, where the map then jumps, gets fewer pixels than before.
+chosen by how well masks survive the way there and back (docs/methods/vtmr.md#target-aware-zoom): without them the
+target grows, but its outline, where the map then jumps, gets fewer pixels than before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Building COCO+LVIS: a brute-force version on random scenes, the card's figures on real ones, interruptions."""
+"""Building COCO+LVIS: a brute-force version on random scenes, known figures on real ones, interruptions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ QUIET = {"workers": 0, "progress": False}
 
 
 def slow_rule(coco, lvis, stuff):
-    """The card's rule (data.md section 1) on full-size masks: kept masks, how many of them are instances, parents."""
+    """The rule of docs/data.md#build-rule on full-size masks: kept masks, how many of them are instances, parents."""
     coco, lvis = ([mask for mask in masks if mask.sum() >= 80] for masks in (coco, lvis))
 
     def twins(first, second, share):

@@ -20,7 +20,7 @@ LIMITS = {"min_share": 0.002, "max_share": 0.6, "duplicate_iou": 0.7}
 
 
 def brute_force_regions(segmentations):
-    """Masks of the kept regions as the card has it: area limits, then largest first without duplicates."""
+    """Masks of the kept regions as docs/data.md#bsds500 has it: area limits, then largest first without duplicates."""
     masks = [labels == label for labels in segmentations for label in np.unique(labels)]
     masks = [mask for mask in masks if 0.002 <= mask.mean() <= 0.6]
     kept = []

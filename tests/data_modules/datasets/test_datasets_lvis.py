@@ -129,4 +129,4 @@ def test_the_real_sample_equals_the_lvis_package(real_images):
             assert np.array_equal(outlined.mask(number), drawn)
             ratios.append(drawn.sum() / note["area"])
     assert present >= 10
-    assert 1.03 < np.median(ratios) < 1.08  # the card measured 1.051 on all 100 images
+    assert 1.03 < np.median(ratios) < 1.08  # 1.051 on all 100 images

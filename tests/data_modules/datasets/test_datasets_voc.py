@@ -1,4 +1,4 @@
-"""Pascal VOC: the palette's gray quirk against the card's figures, true ids, files in the real format."""
+"""Pascal VOC: the palette's gray quirk against docs/data.md#pascal-voc, true ids, files in the real format."""
 
 from __future__ import annotations
 

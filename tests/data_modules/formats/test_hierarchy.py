@@ -1,4 +1,4 @@
-"""The object tree and the layers against slow full-size rules written from the card (data.md section 2)."""
+"""The object tree and the layers against slow full-size rules written from docs/data.md#hierarchy."""
 
 from __future__ import annotations
 

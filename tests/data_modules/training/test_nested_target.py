@@ -92,7 +92,7 @@ def test_clicks_keep_to_their_places():
 @pytest.mark.parametrize("places", [1, 2])
 def test_numbers_of_negative_clicks_follow_the_official_law(places):
     """Lists of clicks of each place (1 or more) and of the zones (0 or more); of several lists the first clicks only,
-    and then a number drawn anew (card protocol, (e) points 4 and 6, read for places to keep clear of)."""
+    and then a number drawn anew (docs/training.md#initial-clicks 4 and 6, read for places to keep clear of)."""
     mask = np.zeros((20, 20), np.int8)
     mask[:5, :5] = 1
     excluded = [np.zeros((20, 20), bool) for _ in range(places)]

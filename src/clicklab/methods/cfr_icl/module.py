@@ -17,8 +17,8 @@ from clicklab.records import Batch
 class FineTune(ClickModule):
     """Goes on training a network with one mask and one pass: only the last of some rounds is learnt from.
 
-    The released ViT-B files of CFR-ICL were made so, with copy-paste and without the iterative click loss (card
-    protocol, "CFR-ICL training as coded").
+    The released ViT-B files of CFR-ICL were made so, with copy-paste and without the iterative click loss
+    (docs/methods/cfr_icl.md#iterative-click-loss).
 
     Args:
         network: a trained network that answers one mask, for example `class_path: clicklab.load` with the `path` of a

@@ -12,7 +12,8 @@ class PlainAttention(nn.Module):
     """Multi-head attention of one token over a feature map, as in SAM; the ablation without masked click attention.
 
     There is one token, so neither keys nor values are made for the whole map: q (W_K f + b_K) = (W_K^T q) f + q b_K,
-    and the values are projected after they are summed. Exact, at a fraction of the work (card disnet, section 4.1).
+    and the values are projected after they are summed. Exact, at a fraction of the work
+    (docs/methods/disnet.md#one-token-less-work).
 
     Args:
         dim: width D, a multiple of `heads`.

@@ -57,7 +57,8 @@ class FirstClickGuidance(nn.Module):
 
     One gate for the inside of the proposal, from the positive clicks, and one for the outside, from the negative ones.
     The first click is among the positive ones, and each sign has a learnt empty answer: otherwise there would be
-    nothing to look at without negative clicks, and a single click could not be turned down (card disnet, A-18).
+    nothing to look at without negative clicks, and a single click could not be turned down (A-18 of
+    docs/methods/disnet.md).
 
     Args:
         dim: width D, a multiple of `heads`.

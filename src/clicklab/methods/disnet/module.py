@@ -28,7 +28,7 @@ LONGEST = 7  # masks that a click may mean where the number of queries does not 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms. The paper names its losses without numbers: those of PiClick stand here (card, A-28, A-29).
+    """Weights of the terms. The paper names its losses without numbers: those of PiClick stand here (A-28, A-29).
 
     Attributes:
         focal: of the focal term of the proposals, in the loss and in the matching cost. A single proposal has the
@@ -62,7 +62,7 @@ class DISNet(ClickModule):
         warmup_epochs: epochs in which the rates grow from 5e-8; a cosine to 0 over the other epochs follows.
         relation: what else a first click may mean: the ancestors of the object (`hierarchy`), or the objects that touch
             it (`proximity`).
-        tree_prob: chance that the object is drawn among those with a parent (card, A-30).
+        tree_prob: chance that the object is drawn among those with a parent (A-30).
         loss: weights of the loss terms.
     """
 
@@ -150,7 +150,7 @@ class DISNet(ClickModule):
         return scaled_groups(self.network, self.learning_rate, {"refinement": slower})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam with a warm-up and a cosine, both per step (card, A-21, A-22).
+        """Adam with a warm-up and a cosine, both per step (A-21, A-22).
 
         Raises:
             ValueError: the run has no end, which a cosine needs.
@@ -171,8 +171,8 @@ class DISNet(ClickModule):
 def choose_best(proposals: Prediction, target: Tensor) -> tuple[Chosen, Tensor]:
     """The proposal with the largest IoU with the target (B, 1, H, W), and its probability (B, 1, H, W).
 
-    The loss of what follows also shapes P, through the features and the query; the proposal itself is a constant (card,
-    A-15 and A-26).
+    The loss of what follows also shapes P, through the features and the query; the proposal itself is a constant (A-15
+    and A-26 of docs/methods/disnet.md).
     """
     index = hard_iou(proposals.logits, target == 1, target != IGNORE).argmax(1)
     shown = proposals.logits[torch.arange(len(index), device=index.device), index, None]

@@ -15,7 +15,7 @@ from clicklab.nn.linear import PixelLinear
 from clicklab.nn.mask_decoder import mlp
 from clicklab.records import Clicks
 
-WIDENING = 2  # of the convolutions that follow the guidance (card disnet, A-20)
+WIDENING = 2  # of the convolutions that follow the guidance (A-20 of docs/methods/disnet.md)
 
 TokenAttention = Literal["masked_click", "sam"]
 FeatureGuidance = Literal["first_click", "sam"]
@@ -97,7 +97,7 @@ class Refinement(nn.Module):
         augmented_clicks: guidance sees clicks as image feature and click code; False: the ablation without AC.
         conv_ffn: convolutions after the guidance; False: the ablation without.
         dense_clicks: also adds a convolution of the decay maps to the features. Not in the paper: there clicks reach
-            the features by channel gates alone, which cannot tell one place from another (card disnet, section 4.4).
+            the features by channel gates alone, which cannot tell one place from another (docs/methods/disnet.md).
     """
 
     def __init__(

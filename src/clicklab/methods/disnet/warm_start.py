@@ -1,4 +1,7 @@
-"""Starting P from a trained PiClick, whose proposal network has the same layers (card disnet, section 1)."""
+"""Starting P from a trained PiClick, whose proposal network has the same layers.
+
+Source: docs/methods/disnet.md#proposal-network-p.
+"""
 
 from __future__ import annotations
 

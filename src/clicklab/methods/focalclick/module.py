@@ -51,7 +51,10 @@ class FocalClick(ClickModule):
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Coarse rounds without gradient, one that is learnt from, and its refinement (card focalclick, section 7)."""
+        """Coarse rounds without gradient, then a coarse pass with gradient and its refinement.
+
+        Source: docs/methods/focalclick.md#training.
+        """
         boxes = draw_boxes(batch.target, np.random.default_rng(int(torch.randint(2**62, ()))))
         batch = self.user.warm_up(batch, self.seen)
         coarse = self(batch)

@@ -41,7 +41,7 @@ class ICMFormer(ClickModule):
         self.save_hyperparameters({**values, "learning_rate": learning_rate})
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Random clicks, some rounds without gradient, one pass that is learnt from (card icmformer, section 6)."""
+        """Plays some rounds without gradient, then learns from one pass (docs/methods/icmformer.md#training)."""
         batch = self.user.warm_up(batch, self.seen)
         loss = click_loss(self(batch), batch.target)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))

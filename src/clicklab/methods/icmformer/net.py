@@ -19,7 +19,7 @@ from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import Clicks, Prediction
 from clicklab.views.frames import ZoomIn
 
-# base, large and huge as the official code has them (card icmformer, section 2; the paper measures base only);
+# base, large and huge as the official code has them (docs/methods/icmformer.md; the paper measures base only);
 # tiny learns Shapes on a CPU, mini is for tests.
 VARIANTS: dict[str, dict[str, Any]] = {
     "base": {

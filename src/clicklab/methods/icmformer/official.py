@@ -1,4 +1,7 @@
-"""Files in the format of iCMFormer's trainer: keys, sizes, weights. No file has been released (card icmformer, 0)."""
+"""Files in the format of iCMFormer's trainer: keys, sizes, weights.
+
+No file has been released (docs/methods/icmformer.md#files).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""iCMFormer with a Swin transformer: two streams meet at 1/16, a third one brings the fine maps (card icmformer, 3)."""
+"""iCMFormer with a Swin transformer: two streams meet at 1/16, a third one brings the fine maps.
+
+Source: docs/methods/icmformer.md#swin.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def thinned(clicks: Clicks, gamma: float = 0.7) -> Clicks:
     """Of m clicks of a sign k are drawn with replacement, with probability proportional to gamma^k.
 
     At least one positive click is kept where there is one. A click may come twice, and a target that is a union of
-    objects may lose its click on one of them, both as officially (card piclick, section 9.2).
+    objects may lose its click on one of them, both as officially (docs/methods/piclick.md#samples).
     """
     parts = [_drawn(clicks, sign, int(sign == POSITIVE), gamma) for sign in (POSITIVE, NEGATIVE)]
     both = Clicks(torch.cat([part.yx for part in parts], dim=1), torch.cat([part.label for part in parts], dim=1))

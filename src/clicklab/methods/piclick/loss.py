@@ -17,7 +17,7 @@ from clicklab.masks.candidate_sets import MaskSets
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms; defaults: the released configs (card piclick, section 9.3).
+    """Weights of the terms; defaults: the released configs (docs/methods/piclick.md#losses).
 
     Attributes:
         focal: of the focal term, in the loss and in the matching cost.

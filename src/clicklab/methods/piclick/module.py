@@ -1,4 +1,7 @@
-"""PiClick's training: Algorithm 1 of the paper, with the values of the released code (card piclick, section 9)."""
+"""PiClick's training: Algorithm 1 of the paper, with the values of the released code.
+
+Source: docs/methods/piclick.md#training.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import EMPTY, Clicks, Prediction
 from clicklab.views.frames import ZoomIn
 
-# base, large and huge as released (card piclick, section 2); tiny learns Shapes on a CPU, mini is for tests.
+# base, large and huge as released (docs/methods/piclick.md#sizes); tiny learns Shapes on a CPU, mini is for tests.
 VARIANTS: dict[str, dict[str, Any]] = {
     "base": {
         "embed_dim": 768, "depth": 12, "num_heads": 12, "neck_dims": (256, 256, 256, 256),
@@ -47,7 +47,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 ClickEncoding = Literal["both", "maps", "tokens"]
 ScoreRule = Literal["product", "released", "metric", "confidence", "iou"]
-# How the Target Reasoning Module ranks candidates, from (confidence, iou, onehot), all in [0, 1] (card, section 6).
+# How the Target Reasoning Module ranks candidates, from (confidence, iou, onehot), all in [0, 1]
+# (docs/methods/piclick.md#decoder-and-scores).
 SCORE_RULES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "product": lambda confidence, iou, onehot: confidence * iou,  # the paper's rule, nowhere in the code
     "released": lambda confidence, iou, onehot: (6 * iou + onehot) / 7,  # `evaluate_model.py --max_score`

@@ -26,7 +26,7 @@ class SeenWithLogits(Seen):
 
 
 class PiClickPredictor(Predictor):
-    """Mean of the best-fitting pairs of candidates over the two views. Source: card piclick, section 8."""
+    """Mean of the best-fitting pairs of candidates over the two views. Source: docs/methods/piclick.md#evaluation."""
 
     def merge(self, logits: Tensor, score: Tensor | None, extras: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
         """As `Predictor.merge`; candidates are in the order of the network's queries.

@@ -18,7 +18,7 @@ from clicklab.nn.variants import Variants
 from clicklab.records import Clicks, Prediction
 from clicklab.views.frames import ZoomIn
 
-# hrnet18s, hrnet18, hrnet32 as released (card models, section 2); mini is for tests.
+# hrnet18s, hrnet18, hrnet32 as released (docs/models.md#hrnet-with-ocr); mini is for tests.
 VARIANTS: dict[str, dict[str, Any]] = {
     "hrnet18s": {"width": 18, "ocr_width": 48, "blocks": 2, "modules": (1, 3, 2)},
     "hrnet18": {"width": 18, "ocr_width": 64},

@@ -46,7 +46,7 @@ class SimpleClick(ClickModule):
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Random clicks, some rounds without gradient, one pass that is learnt from (card protocol, Iterative loop)."""
+        """Plays some rounds without gradient, then learns from one pass (docs/training.md#iterative-loop)."""
         batch = self.user.warm_up(batch, self.seen)
         loss = click_loss(self(batch), batch.target)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))

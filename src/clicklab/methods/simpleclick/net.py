@@ -18,7 +18,7 @@ from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import Clicks, Prediction
 from clicklab.views.frames import ZoomIn
 
-# xtiny, base, large and huge as released (card models, section 3); small is for minutes on a GPU, tiny
+# xtiny, base, large and huge as released (docs/models.md#plain-vit); small is for minutes on a GPU, tiny
 # learns Shapes on a CPU, mini is for tests.
 VARIANTS: dict[str, dict[str, Any]] = {
     "xtiny": {"embed_dim": 160, "depth": 8, "num_heads": 4, "neck_dims": (96, 192, 288, 384), "head_channels": 128},

@@ -1,6 +1,6 @@
 """MaskMatch: two dialogues on one object, from a predicted and from a spoilt mask, shall end in the same answer.
 
-Source: VTMR, eq. 1 and 3; cards/vtmr.md, section 1.
+Source: VTMR, eq. 1 and 3; docs/methods/vtmr.md#maskmatch.
 """
 
 from __future__ import annotations

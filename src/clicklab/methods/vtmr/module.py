@@ -22,7 +22,7 @@ from clicklab.views.focus_views import draw_boxes, focus_views
 
 
 class VTMR(ClickModule):
-    """VTMR with the paper's settings as defaults, and where it is silent those of cards/vtmr.md.
+    """VTMR with the paper's settings as defaults, and where it is silent those of docs/methods/vtmr.md.
 
     Args:
         variant: `b0` and `b3` in the paper, or another one of `CoarseToFine`; `tiny` and `mini` are small.

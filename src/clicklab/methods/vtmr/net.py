@@ -1,4 +1,4 @@
-"""VTMR: variance-insensitive and target-preserving mask refinement (no public code; cards/vtmr.md)."""
+"""VTMR: variance-insensitive and target-preserving mask refinement (no public code; docs/methods/vtmr.md)."""
 
 from __future__ import annotations
 

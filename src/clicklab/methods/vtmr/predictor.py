@@ -1,6 +1,6 @@
 """VTMR's late clicks: FocalClick's answer and that of a target-aware zoom, mixed more and more in favour of the latter.
 
-Source: VTMR, "Target-Aware Image Zooming", inference; cards/vtmr.md, section 4.
+Source: VTMR, "Target-Aware Image Zooming", inference; docs/methods/vtmr.md#inference.
 """
 
 from __future__ import annotations
