@@ -11,7 +11,7 @@ empty   :=
 space   := $(empty) $(empty)
 METHODS := $(filter-out _base,$(notdir $(wildcard experiments/*)))
 
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test lint docs bench
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -60,6 +60,9 @@ eval-%: setup  ## measure a checkpoint: make eval-simpleclick CHECKPOINT=... DAT
 sweep-%: setup  ## register the method's W&B sweep (needs a W&B login)
 	@$(call known,$*,sweep.yaml)
 	$(BIN)/wandb sweep experiments/$*/sweep.yaml
+
+docs: setup  ## the API reference, made from docstrings: build/docs/index.html
+	$(BIN)/python docs/reference.py build/docs
 
 bench: setup  ## speed, as ratios measured in one run
 	for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done

@@ -31,7 +31,7 @@ ALLOWED = {
     "checkpoint": {"device", "external_checkpoint", "methods"},
     "data_modules": {"records", "clicks", "masks", "views"},
 }  # fmt: skip
-BOTH_SIDES = {"api", "commands"}  # the only modules that know methods and data
+BOTH_SIDES = {"api", "commands", "__main__"}  # the only modules that know methods and data
 
 
 def room_of(path: Path) -> str:

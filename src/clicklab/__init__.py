@@ -1,12 +1,22 @@
 """ClickLab: train, compare and use click-based interactive segmentation.
 
-`load`, `evaluate` and the records are imported on first use, so that `import clicklab` stays light.
+The public names are imported on first use, so that `import clicklab` stays light.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clicklab.api import evaluate
+    from clicklab.checkpoint import load
+    from clicklab.inference.predictor import predictor_for
+    from clicklab.inference.session import Session
+    from clicklab.records import Batch, Clicks, EvaluationObject, Prediction
+
+__version__ = "0.1.0"
+__all__ = ["Batch", "Clicks", "EvaluationObject", "Prediction", "Session", "evaluate", "load", "predictor_for"]
 
 _HOMES = {
     "Batch": "clicklab.records",
@@ -18,10 +28,15 @@ _HOMES = {
     "load": "clicklab.checkpoint",
     "predictor_for": "clicklab.inference.predictor",
 }
-__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'clicklab' has no attribute {name!r}; it offers {', '.join(__all__)}")
-    return getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value  # the next access finds it without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

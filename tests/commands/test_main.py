@@ -192,9 +192,11 @@ def test_check_reports_counts(photos, capsys):
 
 
 @pytest.mark.parametrize("command", ["fit", "validate", "test"])
-def test_training_commands_have_complete_help(command, capsys):
+def test_training_commands_have_a_short_and_a_complete_help(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert "--help-all" in capsys.readouterr().out
     with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
+        main([command, "--help-all"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert "--trainer.precision" in said

@@ -8,9 +8,9 @@ from pathlib import Path
 
 def add_convert(commands: argparse._SubParsersAction) -> None:
     """`convert OFFICIAL OUT`."""
-    command = commands.add_parser("convert", help="an official checkpoint into our plain format (no foreign pickles)")
-    command.add_argument("official", type=Path)
-    command.add_argument("out", type=Path)
+    command = commands.add_parser("convert", description="Writes an official checkpoint as a plain file of ours.")
+    command.add_argument("official", type=Path, help="a released file, or any checkpoint that `clicklab.load` opens")
+    command.add_argument("out", type=Path, help="the file to write")
     command.set_defaults(run=run_convert)
 
 

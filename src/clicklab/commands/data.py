@@ -7,11 +7,9 @@ import argparse
 READER_OPTIONS = "options of its reader behind a question mark: 'Folder=/photos?kind=binary&ignore_value=255'"
 
 
-def add_data(commands: argparse._SubParsersAction, with_actions: bool) -> None:
+def add_data(commands: argparse._SubParsersAction) -> None:
     """`data ...`: what the data modules offer."""
-    command = commands.add_parser("data", help="look at datasets, build and convert them")
-    if not with_actions:
-        return
+    command = commands.add_parser("data", description="Look at datasets, build and convert them.")
     from data_modules.coco_lvis import build as build_coco_lvis
     from data_modules.tools import export_shapes, show
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 def add_demo(commands: argparse._SubParsersAction) -> None:
     """`demo`: what `make demo` runs."""
-    command = commands.add_parser("demo", help="train a small network on generated shapes, measure and draw it")
+    command = commands.add_parser(
+        "demo", description="Trains a small network on generated shapes, measures it and draws what it does."
+    )
     command.add_argument("--output", type=Path, default=Path("runs/demo"), metavar="DIR")
     command.add_argument("--steps", type=int, default=850, help="training steps (default %(default)s)")
     command.set_defaults(run=run_demo)

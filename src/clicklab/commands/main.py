@@ -1,21 +1,30 @@
-"""The `clicklab` command. Training commands are Lightning's own CLI; the others are small parsers. Imports are lazy."""
+"""The `clicklab` command. It only dispatches: a command's own file is imported when the command is called.
+
+Training commands are Lightning's own command line; the others are small parsers. Adding a command is one line in
+`COMMANDS` and a file `commands/<name>.py` with a function `add_<name>(commands)` (a dash in the name is an underscore
+there). Such a file imports what its `run` needs inside of it, so that `--help` answers at once.
+"""
 
 from __future__ import annotations
 
 import argparse
 import io
 import sys
+from importlib import import_module
 
-from clicklab.commands.convert import add_convert
-from clicklab.commands.data import add_data
-from clicklab.commands.demo import add_demo
+from clicklab import __version__
 from clicklab.commands.errors import in_one_line
-from clicklab.commands.evaluate import add_evaluate
 
 TRAINING = {
     "fit": "train a method from experiments/*.yaml (LightningCLI)",
     "validate": "measure a training checkpoint on the validation sets of its configuration (LightningCLI)",
     "test": "measure a training checkpoint on the test sets of its configuration (LightningCLI)",
+}
+COMMANDS = {
+    "evaluate": "NoC of a checkpoint, ours or official, on datasets given by folder",
+    "convert": "an official checkpoint into our plain format (no foreign pickles)",
+    "data": "look at datasets, build and convert them",
+    "demo": "train a small network on generated shapes, measure and draw it",
 }
 
 
@@ -29,10 +38,8 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
         if arguments and arguments[0] in TRAINING:
-            from clicklab.commands.train import train
-
-            return train(arguments)
-        options = build_parser(with_data=arguments[:1] == ["data"]).parse_args(arguments)
+            return _run_training(arguments)
+        options = build_parser(arguments[0] if arguments else None).parse_args(arguments)
         return options.run(options)
     except (ValueError, OSError) as error:
         return in_one_line(error, "clicklab")
@@ -41,17 +48,32 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def build_parser(with_data: bool = True) -> argparse.ArgumentParser:
-    """The parser of the commands that need no trainer; `data` costs an import of torch: on demand."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands that need no trainer; only `command`, the one that is called, has its arguments."""
     parser = argparse.ArgumentParser(prog="clicklab", description="Train, compare and use click-based segmentation.")
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, text in TRAINING.items():
         commands.add_parser(name, help=text, add_help=False)
-    add_evaluate(commands)
-    add_convert(commands)
-    add_data(commands, with_data)
-    add_demo(commands)
+    for name, text in COMMANDS.items():
+        if name == command:
+            module = name.replace("-", "_")
+            getattr(import_module(f"clicklab.commands.{module}"), f"add_{module}")(commands)
+        else:
+            commands.add_parser(name, help=text)
     return parser
+
+
+def _run_training(arguments: list[str]) -> int:
+    """`fit`, `validate`, `test`: a short help of ours, which answers at once; everything else is Lightning's."""
+    if arguments[1:] in (["--help"], ["-h"]):
+        from clicklab.commands.training_help import training_help
+
+        print(training_help(arguments[0], TRAINING[arguments[0]]))
+        return 0
+    from clicklab.commands.train import train
+
+    return train([arguments[0], "--help"] if arguments[1:] == ["--help-all"] else arguments)
 
 
 if __name__ == "__main__":
