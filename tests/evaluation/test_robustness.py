@@ -10,8 +10,8 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from tests.evaluation.toys import Analytic, drawn_object
 from torch.utils.data import DataLoader
+from toys import Analytic, drawn_object
 
 import clicklab
 from clicklab.callbacks.noc import NoCCallback
