@@ -15,6 +15,7 @@ ALLOWED = {
     "records": set(),
     "device": set(),
     "external_checkpoint": set(),
+    "whole_file": set(),
     "clicks": {"records"},
     "views": {"records", "clicks"},
     "masks": {"records"},
@@ -28,7 +29,7 @@ ALLOWED = {
     "evaluation": {"records", "device", "clicks", "masks", "views", "nn", "inference"},
     "callbacks": {"records", "nn", "inference", "evaluation", "visualize"},
     "visualize": {"records", "clicks", "inference", "evaluation"},
-    "checkpoint": {"device", "external_checkpoint", "methods"},
+    "checkpoint": {"device", "external_checkpoint", "whole_file", "nn", "methods"},
     "data_modules": {"records", "clicks", "masks", "views"},
 }  # fmt: skip
 BOTH_SIDES = {"api", "commands", "__main__"}  # the only modules that know methods and data

@@ -2,39 +2,90 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from clicklab.device import usable_device
-from clicklab.external_checkpoint import PREFIX, fill, read_foreign
+from clicklab.external_checkpoint import (
+    PREFIX,
+    fill,
+    find_weights,
+    no_larger_than,
+    plain_weights,
+    read_foreign,
+)
 from clicklab.methods import METHODS, method_package
+from clicklab.nn.variants import check_options
+from clicklab.whole_file import written_whole
 
 
-def load(path: str | Path, device: str | torch.device = "cpu", method: str | None = None) -> nn.Module:
+def load(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    method: str | None = None,
+    network_options: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """The network of a checkpoint, in eval mode.
 
     Args:
-        path: a file of a training run, of `clicklab convert`, or an official release of a known method.
+        path: a file of a training run, of `clicklab convert`, or an official release of a known method, as its authors
+            or other tools stored it; the folder of a run means its last checkpoint.
         device: where to put it.
         method: reads the file as this method's. Only where two share their parameters: VTMR takes FocalClick's files.
+        network_options: arguments of the network's constructor that need no other weights, in place of the file's,
+            e.g. `{"score_rule": "iou"}` of PiClick or `{"sigma": 22.0}` of VTMR.
 
     Raises:
         FileNotFoundError: no file there.
-        ValueError: no such device; or not a checkpoint, unsafe, of no known method, or with keys that do not fit; the
-            message says which.
+        ValueError: no such device or option; or not a checkpoint, unsafe, of no known method, or with keys that do not
+            fit; the message says which.
     """
     device = usable_device(device)
-    return read_network(path, method)[1].to(device).eval()
+    _, network = read_network(path, method)
+    if network_options:
+        network = with_options(network, network_options)
+    return network.to(device).eval()
+
+
+def with_options(network: nn.Module, options: Mapping[str, Any]) -> nn.Module:
+    """The same weights in a network with other constructor arguments.
+
+    Raises:
+        ValueError: an argument that does not exist, or one that wants other weights.
+    """
+    kind = type(network)
+    check_options(kind, options)
+    try:
+        with no_larger_than(network.state_dict(), options):
+            other = kind(**{**network.arguments, **options})  # ty: ignore[invalid-argument-type]
+        fill(other, network.state_dict())
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        given = ", ".join(f"{name}={value}" for name, value in options.items())
+        raise ValueError(
+            f"network option {given[:60]}: these weights were not trained with it ({_short(error)}); leave it out, or "
+            "train with it"
+        ) from error
+    return other
 
 
 def convert(official: str | Path, out: str | Path) -> None:
     """Writes the network of any checkpoint that `load` opens as a plain file of ours: tensors and plain values only.
 
+    Args:
+        official: the file to read.
+        out: the file to write, beside it first, so that a file of that name is replaced as a whole or not at all; with
+            the suffix `.safetensors` in that format.
+
     Raises:
         FileNotFoundError, ValueError: as `load`; also when both paths are the same file, or `out` is a folder.
+        OSError: the file cannot be written; the message names it.
     """
     official, out = Path(official), Path(out)
     if out.is_dir():
@@ -42,56 +93,89 @@ def convert(official: str | Path, out: str | Path) -> None:
     if official.resolve() == out.resolve():
         raise ValueError(f"{out}: give another file to write than the one to read")
     name, network = read_network(official)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "clicklab_method": name,
-        "hyper_parameters": {"variant": None, "network_options": network.arguments},
-        "state_dict": {PREFIX + key: value for key, value in network.state_dict().items()},
-    }
-    with out.open("wb") as file:  # torch's own error for a place that cannot be written names no file
-        torch.save(content, file)
+    settings = {"variant": None, "network_options": network.arguments}
+    weights = {PREFIX + key: value.contiguous() for key, value in network.state_dict().items()}
+    with written_whole(out) as part:
+        if out.suffix == ".safetensors":
+            save_file(weights, part, {"clicklab_method": name, "hyper_parameters": json.dumps(settings)})
+        else:
+            torch.save({"clicklab_method": name, "hyper_parameters": settings, "state_dict": weights}, part)
 
 
 def read_network(path: str | Path, method: str | None = None) -> tuple[str, nn.Module]:
     """Name of the method and network of a checkpoint; raises as `load`."""
     checkpoint = read_foreign(path)
-    try:
-        if "clicklab_method" in checkpoint:
-            name = method or checkpoint["clicklab_method"]
+    own = checkpoint.get("clicklab_method")
+    read_as = "" if method in (None, own) or own is None else f"a checkpoint of {own}, read as one of {method}: "
+    with one_line_about(f"{path}: {read_as}"):
+        if own is not None:
+            name = method or str(own)
             return name, _ours(checkpoint, name)
-        return _official(checkpoint) if method is None else (method, method_package(method).from_official(checkpoint))
-    except (ValueError, TypeError) as error:  # TypeError: the settings of another method
-        own = checkpoint.get("clicklab_method", method)
-        read_as = "" if method in (None, own) else f"a checkpoint of {own}, read as one of {method}: "
-        raise ValueError(f"{path}: {read_as}{error}") from error
+        return _official(checkpoint, method)
+
+
+@contextmanager
+def one_line_about(place: str) -> Generator[None]:
+    """Content that is not what a method stores ends in one error that names the file, wherever it came to light."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}{error}") from error
+    except (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise ValueError(
+            f"{place}its content is not what this method stores ({_short(error)}): take a file as it was released"
+        ) from error
+
+
+def _short(error: Exception) -> str:
+    """The beginning of an error's own text in one line."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _ours(checkpoint: dict[str, Any], method: str) -> nn.Module:
     missing = [key for key in ("hyper_parameters", "state_dict") if key not in checkpoint]
     if missing:
-        raise ValueError(f"a ClickLab checkpoint with no {' and no '.join(missing)}")
+        raise ValueError(f"a ClickLab checkpoint with no {' and no '.join(missing)}: take another one of the run")
     settings, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
     options = settings.get("network_options") if isinstance(settings, dict) else None
     if not isinstance(settings, dict) or not isinstance(options, (dict, type(None))):
-        raise ValueError("its hyper_parameters are not those of a ClickLab checkpoint")
+        raise ValueError("its hyper_parameters are not those of a ClickLab checkpoint: take another one of the run")
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError("its state_dict holds something else than tensors")
-    network = method_package(method).build(settings)
-    fill(network, {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)})
+        raise ValueError("its state_dict holds something else than tensors: take another checkpoint of the run")
+    weights = {
+        key.removeprefix(PREFIX).replace("_orig_mod.", ""): value
+        for key, value in plain_weights(state).items()
+        if key.startswith(PREFIX)
+    }
+    package = method_package(method)
+    with no_larger_than(weights, options):
+        network = package.build(settings)
+    fill(network, weights)
     return network
 
 
-def _official(checkpoint: dict[str, Any]) -> tuple[str, nn.Module]:
-    weights = checkpoint.get("state_dict")
-    if isinstance(weights, dict):
-        for name in METHODS:
-            package = method_package(name)
-            if package.matches(weights):
-                return name, package.from_official(checkpoint)
-    if "patch_embed.proj.weight" in (checkpoint.get("model") or weights or checkpoint):
+def _official(checkpoint: dict[str, Any], method: str | None) -> tuple[str, nn.Module]:
+    weights = find_weights(checkpoint)
+    if any(key.startswith(("neck.levels.", "segmentor.")) for key in weights):
         raise ValueError(
+            "weights of a ClickLab network without its settings: take the run's checkpoint, or what `clicklab convert` "
+            "makes of it"
+        )
+    name = method or next((name for name in METHODS if method_package(name).matches(weights)), None)
+    if name is None:
+        raise ValueError(_unknown(checkpoint, weights))
+    with no_larger_than(weights):
+        network = method_package(name).from_official({"state_dict": weights, "config": checkpoint.get("config")})
+    check_options(type(network), network.arguments)  # what the file records need not be of the right type
+    return name, network
+
+
+def _unknown(checkpoint: Mapping[str, Any], weights: Mapping[str, Any]) -> str:
+    if "patch_embed.proj.weight" in weights:
+        return (
             "holds a pre-trained ViT backbone only, not an interactive model; "
             "it is something to start training from: set `pretrained` to this file"
         )
-    found = ", ".join(map(str, list(weights if isinstance(weights, dict) else checkpoint)[:8]))
-    raise ValueError(f"of no known method ({', '.join(METHODS)}); its keys begin with: {found}")
+    found = ", ".join(str(key)[:30] for key in list(weights or checkpoint)[:3])
+    return f"of no known method ({', '.join(METHODS)}); its keys begin with: {found}"

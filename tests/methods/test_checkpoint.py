@@ -1,5 +1,6 @@
 """`clicklab.load` and `convert`: files of ours, official ones, and files that must be refused."""
 
+import errno
 import os
 
 import pytest
@@ -57,8 +58,49 @@ def test_convert_own_and_official(trained, official_file, tmp_path):
         assert load(out).arguments == load(source).arguments
         plain = torch.load(out, weights_only=True)
         assert plain.keys() == {"clicklab_method", "hyper_parameters", "state_dict"}
+        convert(source, out.with_suffix(".safetensors"))
+        assert torch.equal(answer(load(out.with_suffix(".safetensors"))), answer(load(source)))
+        assert len(list(out.parent.iterdir())) == 2  # nothing unfinished is left
     with pytest.raises(ValueError, match="another file"):
         convert(ours, ours)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("PytorchStreamWriter failed writing file data/0")],
+)
+def test_a_full_disk_leaves_the_file_before_and_is_named(trained, tmp_path, monkeypatch, error):
+    out = tmp_path / "out.ckpt"
+    out.write_bytes(b"before")
+
+    def half(content, part):
+        part.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match=r"out\.ckpt"):
+        convert(trained[2], out)
+    assert out.read_bytes() == b"before" and sorted(p.name for p in tmp_path.iterdir()) == ["last.ckpt", "out.ckpt"]
+
+
+def test_network_options_that_need_no_other_weights(official_file, tmp_path):
+    """The answer is that of a network built with them; one that needs other weights is refused."""
+    source = official_file("mini")
+    right = SimpleClickNet(**{**load(source).arguments, "click_radius": 9.0})
+    right.load_state_dict(load(source).state_dict())
+    found = load(source, network_options={"click_radius": 9.0})
+    assert torch.equal(answer(found), answer(right.eval()))
+    assert not torch.equal(answer(found), answer(load(source)))
+    assert found.arguments["click_radius"] == 9.0
+    for options, words in (
+        ({"depth": 12}, "not trained with it"),
+        ({"depth": 10**9}, "not trained with it"),
+        ({"click_radios": 3}, r"no option 'click_radios': did you mean click_radius\? known: image_size, "),
+        ({"click_radius": "wide"}, "click_radius is 'wide', wanted: float"),
+    ):
+        with pytest.raises(ValueError, match=words) as error:
+            load(source, network_options=options)
+        assert len(str(error.value)) <= 200 and "\n" not in str(error.value)
 
 
 def test_official_file_in_the_old_format(tmp_path):
@@ -140,7 +182,7 @@ def test_truncated_and_absent_files(trained, tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing-here"):
         load(tmp_path / "nothing-here.ckpt")
     with pytest.raises(ValueError, match="a folder"):
-        load(tmp_path)
+        load(tmp_path.parent)
 
 
 @pytest.mark.parametrize("name", METHODS)

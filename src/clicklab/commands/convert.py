@@ -10,7 +10,7 @@ def add_convert(commands: argparse._SubParsersAction) -> None:
     """`convert OFFICIAL OUT`."""
     command = commands.add_parser("convert", description="Writes an official checkpoint as a plain file of ours.")
     command.add_argument("official", type=Path, help="a released file, or any checkpoint that `clicklab.load` opens")
-    command.add_argument("out", type=Path, help="the file to write")
+    command.add_argument("out", type=Path, help="the file to write; NAME.safetensors is written in that format")
     command.set_defaults(run=run_convert)
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clicklab.external_checkpoint import fill, read_foreign
+from clicklab.external_checkpoint import fill, read_backbone
 from clicklab.nn.timm_weights import fetch_through_timm
 
 Size = tuple[int, int]
@@ -166,7 +166,7 @@ def load_imagenet(backbone: HRNet, source: str | Path = "imagenet") -> None:
         ValueError: no weights are published for this size, timm could not fetch them, or the file does not fit.
         FileNotFoundError: no file at the path.
     """
-    weights = _fetch(backbone) if str(source) == "imagenet" else _read(Path(source))
+    weights = _fetch(backbone) if str(source) == "imagenet" else _read(source)
     wanted = backbone.state_dict()
     matching = {name: value for name, value in weights.items() if name in wanted}
     if not matching:
@@ -189,10 +189,8 @@ def _fetch(backbone: HRNet) -> dict[str, Tensor]:
     return fetch_through_timm(TIMM_NAMES[backbone.size], "an official HRNet file")
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    checkpoint = read_foreign(path)
-    weights = checkpoint.get("state_dict", checkpoint)
-    return {name.removeprefix("model."): value for name, value in weights.items() if isinstance(value, Tensor)}
+def _read(path: str | Path) -> dict[str, Tensor]:
+    return {name.removeprefix("model."): value for name, value in read_backbone(path).items()}
 
 
 def _stage(modules: int, widths: Sequence[int], blocks: int) -> nn.Sequential:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from pathlib import Path
 
 from torch import Tensor
 
-from clicklab.external_checkpoint import fill, read_foreign
+from clicklab.external_checkpoint import fill, read_backbone
 from clicklab.nn.timm_weights import fetch_through_timm
 from clicklab.nn.vit import VisionTransformer, resample_positions
 
@@ -30,20 +31,26 @@ def load_mae(backbone: VisionTransformer, source: str | Path = "mae") -> None:
         ValueError: no MAE weights exist for this size, timm could not fetch them, or the file does not fit.
         FileNotFoundError: no file at the path.
     """
-    weights = _fetch(backbone) if str(source) == "mae" else _read(Path(source))
+    weights = _fetch(backbone) if str(source) == "mae" else read_backbone(source)
     weights = {name: value for name, value in weights.items() if not name.startswith(_UNUSED)}
     if "pos_embed" not in weights:
-        raise ValueError(f"{source}: not a MAE file of a ViT: it has no pos_embed")
-    weights["pos_embed"] = _positions(weights["pos_embed"], backbone)
+        raise ValueError(f"{source}: not a MAE file of a ViT, it has no pos_embed; such are mae_pretrain_vit_*.pth")
+    weights["pos_embed"] = _positions(weights["pos_embed"], backbone, source)
     try:
         fill(backbone, weights)
     except ValueError as error:
         raise ValueError(f"{source}: is this the file for another variant? {error}") from error
 
 
-def _positions(stored: Tensor, backbone: VisionTransformer) -> Tensor:
+def _positions(stored: Tensor, backbone: VisionTransformer, source: str | Path) -> Tensor:
     """(1, 1 + n * n, D) with the class token first to the grid of the ViT."""
-    side = round((stored.shape[1] - 1) ** 0.5)
+    tokens = stored.shape[1] - 1 if stored.ndim == 3 and stored.shape[0] == 1 else 0
+    side = isqrt(max(tokens, 0))
+    if side == 0 or side**2 != tokens:
+        raise ValueError(
+            f"{source}: pos_embed is {tuple(stored.shape)}, wanted: (1, 1 + n * n, width), a class token before a "
+            "square grid, as in mae_pretrain_vit_*.pth"
+        )
     square = stored[:, 1:].reshape(1, side, side, -1)
     grid = (backbone.pos_embed.shape[1], backbone.pos_embed.shape[2])
     return square if grid == (side, side) else resample_positions(square, grid)
@@ -57,9 +64,3 @@ def _fetch(backbone: VisionTransformer) -> dict[str, Tensor]:
             "they do for base, large and huge. Set pretrained to null to start from scratch"
         )
     return fetch_through_timm(TIMM_NAMES[size], "mae_pretrain_vit_*.pth", num_classes=0)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    checkpoint = read_foreign(path)
-    weights = checkpoint.get("model", checkpoint)
-    return {name: value for name, value in weights.items() if isinstance(value, Tensor)}

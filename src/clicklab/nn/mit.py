@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from clicklab.external_checkpoint import KeyTable, fill, read_foreign, rename_keys
+from clicklab.external_checkpoint import KeyTable, fill, read_backbone, rename_keys
 from clicklab.nn.linear import TokenLinear
 
 BLOCK_EPSILON = 1e-6  # of the norms in blocks and behind stages; the others have PyTorch's 1e-5
@@ -189,9 +189,7 @@ def load_mit(backbone: MixTransformer, source: str | Path) -> None:
         FileNotFoundError: no file there.
         ValueError: not such a file, or one of another size.
     """
-    checkpoint = read_foreign(source)
-    weights = checkpoint.get("state_dict", checkpoint)
-    weights = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+    weights = read_backbone(source)
     try:
         fill(backbone, rename_keys(weights, [*MIT_KEYS, (r"head\..*", None)]))
     except ValueError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from clicklab.external_checkpoint import fill, read_foreign
+from clicklab.external_checkpoint import fill, find_weights, plain_weights, read_foreign
 
 PREFIX = "network."  # of the network's keys in a checkpoint of ours
 # PiClick's target reasoning module has no counterpart, and of its mask decoder's nine layers the first are taken
@@ -30,14 +30,21 @@ def piclick_weights(source: str | Path) -> dict[str, Tensor] | None:
         return None
     checkpoint = read_foreign(source)
     method = checkpoint.get("clicklab_method")
-    if method is None and any(key.startswith("backbone.") for key in checkpoint.get("state_dict", ())):
-        raise ValueError(f"{source}: an official checkpoint; make it one of ours first: clicklab convert {source} OUT")
     if method is None:
+        if any(key.startswith("backbone.") for key in find_weights(checkpoint)):
+            raise ValueError(
+                f"{source}: an official checkpoint; make it one of ours first: clicklab convert {source} OUT"
+            )
         return None
     if method != "piclick":
-        raise ValueError(f"{source}: a checkpoint of {method}; DISNet starts from one of piclick, or from a MAE file")
-    state = checkpoint["state_dict"]
-    return {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+        raise ValueError(
+            f"{source}: a checkpoint of {str(method)[:20]}; DISNet starts from one of piclick or from a MAE file. "
+            f"To fine-tune a DISNet: make train-disnet VARIANT=finetune FROM={source}"
+        )
+    state = checkpoint.get("state_dict")
+    if not isinstance(state, dict):
+        raise ValueError(f"{source}: a ClickLab checkpoint with no state_dict: take another one of the run")
+    return {key.removeprefix(PREFIX): value for key, value in plain_weights(state).items() if key.startswith(PREFIX)}
 
 
 def start_from(network: nn.Module, given: Mapping[str, Tensor]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from clicklab.external_checkpoint import KeyTable, fill, read_foreign, rename_keys
+from clicklab.external_checkpoint import KeyTable, fill, read_backbone, rename_keys
 from clicklab.nn.swin import SwinTransformer
 from clicklab.nn.timm_weights import fetch_through_timm
 
@@ -66,9 +66,7 @@ def resample_table(table: Tensor, rows: int) -> Tensor:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    checkpoint = read_foreign(path)
-    weights = checkpoint.get("model", checkpoint)
-    tensors = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+    tensors = read_backbone(path)
     if "patch_embed.norm.weight" not in tensors:
         raise ValueError(f"{path}: not a Swin file: it has no patch_embed.norm")
     try:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from clicklab.external_checkpoint import PREFIX, fill, read_foreign
+from clicklab.external_checkpoint import PREFIX, fill, find_weights, plain_weights, read_foreign
 from clicklab.inference.focus_predictor import target_crop
 from clicklab.methods.vtmr.predictor import VTMRPredictor
 from clicklab.nn.coarse_to_fine import CoarseToFine
@@ -61,9 +61,11 @@ class VTMRNet(CoarseToFine):
 
 def whole_network(checkpoint: Mapping[str, Any]) -> dict[str, Tensor] | None:
     """The weights of a checkpoint of a whole network by our names; None for any other file."""
-    state = checkpoint.get("state_dict")
-    if not isinstance(state, dict):
-        return None
     if "clicklab_method" in checkpoint:
-        return {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
-    return read_official(checkpoint)[1] if is_official(state) else None
+        state = checkpoint.get("state_dict")
+        own = plain_weights(state) if isinstance(state, dict) else {}
+        return {key.removeprefix(PREFIX): value for key, value in own.items() if key.startswith(PREFIX)}
+    weights = find_weights(checkpoint)
+    if not is_official(weights):
+        return None
+    return read_official({"state_dict": weights, "config": checkpoint.get("config")})[1]
