@@ -18,7 +18,9 @@ RUN = "an --output folder of `evaluate`, a results.json, or the folder of a trai
 
 def add_compare(commands: argparse._SubParsersAction) -> None:
     """`compare RUN RUN ...`."""
-    command = commands.add_parser("compare", description="One table and one figure of several runs and of published numbers.")
+    command = commands.add_parser(
+        "compare", description="One table and one figure of several runs and of published numbers."
+    )
     command.add_argument("runs", nargs="+", metavar="RUN", help=f"{RUN}; the first is what the others are held against")
     command.add_argument(
         "--published", metavar="NAMES", help="rows of papers: methods or files of the catalogue, with commas between"
