@@ -1,0 +1,116 @@
+"""Polygons that give a mask again to the pixel: outlines along the edges of pixels, holes and parts joined by seams."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+Point = tuple[int, int]  # (x, y): a corner of pixels; pixel (row, column) covers x column..column+1, y row..row+1
+Ring = list[Point]
+
+
+def rings(mask: np.ndarray) -> list[Ring]:
+    """All outlines of a mask (H, W) bool, the object on the right hand: outer ones clockwise on the screen, holes the
+    other way. Corners only."""
+    padded = np.pad(mask, 1).astype(np.int8)
+    turns: dict[Point, list[Point]] = defaultdict(list)
+    # edges between a pixel and the one above it: rightwards where the object is below, leftwards where it is above
+    rows, columns = np.nonzero(np.diff(padded, axis=0))
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        left, right = (column - 1, row), (column, row)
+        if padded[row + 1, column]:
+            turns[left].append(right)
+        else:
+            turns[right].append(left)
+    # edges between a pixel and the one left of it: upwards where the object is on the right
+    rows, columns = np.nonzero(np.diff(padded, axis=1))
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        upper, lower = (column, row - 1), (column, row)
+        if padded[row, column + 1]:
+            turns[lower].append(upper)
+        else:
+            turns[upper].append(lower)
+    found = []
+    while turns:
+        found.append(_corners(_walk(turns)))
+    return found
+
+
+def _walk(turns: dict[Point, list[Point]]) -> Ring:
+    """Takes one closed way out of the edges; where pixels touch at a corner it turns right, and so keeps them apart."""
+    start = next(iter(turns))
+    way, before, here = [start], None, start
+    while True:
+        choices = turns[here]
+        if len(choices) == 1 or before is None:
+            there = choices.pop()
+        else:
+            step = (here[0] - before[0], here[1] - before[1])
+            right = (here[0] - step[1], here[1] + step[0])
+            there = right if right in choices else choices[0]
+            choices.remove(there)
+        if not choices:
+            del turns[here]
+        before, here = here, there
+        if here == start:
+            return way
+        way.append(here)
+
+
+def _corners(way: Ring) -> Ring:
+    """Without the points on straight lines."""
+    points = np.array(way)
+    ahead, behind = np.roll(points, -1, axis=0) - points, points - np.roll(points, 1, axis=0)
+    turning = (ahead != behind).any(axis=1)
+    return [(int(x), int(y)) for x, y in points[turning]]
+
+
+def signed_area(ring: Ring) -> float:
+    """Positive for an outer outline, negative for a hole."""
+    x, y = np.array(ring, dtype=float).T
+    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
+
+
+def joined(found: list[Ring]) -> Ring:
+    """One closed line through all rings: each is entered and left by the same seam, which covers nothing.
+
+    The seams go along pixel edges, first across, then down, so that every renderer that counts crossings cancels them.
+    """
+    if not found:
+        return []
+    line = [*found[0], found[0][0]]
+    home = found[0][0]
+    for ring in found[1:]:
+        corner = (ring[0][0], home[1])
+        line += [corner, *ring, ring[0], corner, home]
+    return line[:-1] if line[-1] == line[0] else line
+
+
+def parts(mask: np.ndarray) -> list[Ring]:
+    """A polygon for each outer outline, its holes joined to it by seams."""
+    found = rings(mask)
+    outer = [ring for ring in found if signed_area(ring) > 0]
+    holes = [ring for ring in found if signed_area(ring) < 0]
+    owners: dict[int, list[Ring]] = defaultdict(list)
+    for hole in holes:
+        owners[_owner(outer, hole)].append(hole)
+    return [joined([ring, *owners[number]]) for number, ring in enumerate(outer)]
+
+
+def _owner(outer: list[Ring], hole: Ring) -> int:
+    """Number of the smallest outer outline round a hole."""
+    x, y = hole[0]
+    inside = [(signed_area(ring), number) for number, ring in enumerate(outer) if _holds(ring, x, y, hole)]
+    return min(inside)[1]
+
+
+def _holds(ring: Ring, x: float, y: float, hole: Ring) -> bool:
+    """Whether a hole lies in a ring: half a pixel inside the hole's first corner, which no line crosses."""
+    following = np.array(hole[1]) - np.array(hole[0])
+    preceding = np.array(hole[-1]) - np.array(hole[0])
+    x, y = np.array([x, y]) + 0.5 * (np.sign(following) + np.sign(preceding))
+    x0, y0 = np.array(ring, dtype=float).T
+    y1 = np.roll(y0, -1)
+    crossing = (y0 > y) != (y1 > y)
+    return bool((crossing & (x0 > x)).sum() % 2)
