@@ -77,8 +77,8 @@ class Desk:
             return photo
         if photo.hash is not None and (photo.width, photo.height) != (width, height) and self.store.objects(photo_id):
             raise UnreadablePhoto(
-                f"{photo.path} has {width} x {height} pixels, but had {photo.width} x {photo.height} when it was annotated: "
-                "put the old file back, or give the new one another name"
+                f"{photo.path} has {width} x {height} pixels, but it was annotated with {photo.width} x "
+                f"{photo.height}: put the old file back, or give the new one another name"
             )
         self.store.set_content(photo_id, content_hash, width, height)
         return self.store.photo(photo_id)

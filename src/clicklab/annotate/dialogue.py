@@ -14,7 +14,7 @@ import numpy as np
 
 from clicklab.annotate import masks
 from clicklab.annotate.events import BadRequest, Event, History
-from clicklab.evaluation.session import Session
+from clicklab.inference.session import Session
 
 WORK_PIXELS = 25_000_000  # a larger photo is answered in a scaled copy: its floats alone would take gigabytes
 

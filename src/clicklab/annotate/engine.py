@@ -18,7 +18,7 @@ from clicklab.annotate.dialogue import Answer, Dialogue, PhotoSession
 from clicklab.annotate.events import Event, History
 from clicklab.annotate.masks import Rle
 from clicklab.annotate.photos import Photos
-from clicklab.evaluation.session import Session
+from clicklab.inference.session import Session
 
 FLOAT_BYTES = 3 << 29  # of photos kept as the network wants them
 DIALOGUES = 200  # kept

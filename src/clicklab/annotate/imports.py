@@ -43,8 +43,8 @@ def import_masks(store: Store, photos: Path, source: Path) -> list[str]:
     documents = [source] if source.is_file() else sorted(source.rglob("*.json"))
     found: list[tuple[str, Path, Iterator[Given]]] = []
     for path in by_path if source.is_dir() else ():
-        if (file := _id_map(source, path)) is not None:
-            found.append((path, file, _from_id_map(file)))
+        if (file := id_map_of(source, path)) is not None:
+            found.append((path, file, read_id_map(file)))
     for document in documents:
         record = _read_coco(document)
         found += [(path, document, _from_coco(record, shapes)) for path, shapes in _by_image(record, by_path).items()]
@@ -78,7 +78,7 @@ def _add(store: Store, photos: Path, photo_id: int, path: str, source: str, give
     return added
 
 
-def _id_map(folder: Path, path: str) -> Path | None:
+def id_map_of(folder: Path, path: str) -> Path | None:
     """The mask file of a photo: the same path and name, with or without the photo's own suffix."""
     for name in (str(PurePosixPath(path).with_suffix(".png")), f"{path}.png"):
         for inner in (folder, folder / "ids"):
@@ -87,7 +87,7 @@ def _id_map(folder: Path, path: str) -> Path | None:
     return None
 
 
-def _from_id_map(file: Path) -> Iterator[Given]:
+def read_id_map(file: Path) -> Iterator[Given]:
     """Every value but 0 is an object; a mask of 0 and 255 only is one."""
     with Image.open(file) as image:
         if image.mode not in ("1", "L", "P", "I", "I;16"):

@@ -154,7 +154,7 @@ def without_specks(mask: np.ndarray, pixels: int) -> np.ndarray:
     kept = pieces[:, cv2.CC_STAT_AREA] >= pixels
     kept[0] = False
     cleaned = mask.copy()
-    cleaned[top:bottom, left:right] = np.take(kept, labels)
+    cleaned[top:bottom, left:right] = kept[np.asarray(labels, dtype=np.intp)]
     return cleaned
 
 

@@ -20,7 +20,7 @@ from clicklab.annotate.engine import Engine
 from clicklab.annotate.imports import import_masks
 from clicklab.annotate.photos import Photos, list_photos
 from clicklab.annotate.store import Store
-from clicklab.evaluation.session import Session
+from clicklab.inference.session import Session
 
 KEYS_FILE = "keys.json"
 

@@ -9,6 +9,7 @@ from clicklab import Clicks, Prediction
 
 REACH = 0.12  # distance of colours at which the probability is one half while there is no negative click
 STEEP = 40.0
+TIE = 0.01  # of two signs at one colour the negative one wins
 
 
 class ColourNetwork(nn.Module):
@@ -42,5 +43,5 @@ class ColourNetwork(nn.Module):
             apart = [(image - colour[:, None, None]).norm(dim=0) for colour in colours]
             nearest[sign] = torch.stack(apart).amin(dim=0) if apart else torch.full((height, width), 9.0)
         return torch.stack(
-            [STEEP * (torch.minimum(nearest[0], torch.tensor(reach)) - nearest[1]) for reach in self.reaches]
+            [STEEP * (torch.minimum(nearest[0], torch.tensor(reach)) - nearest[1] - TIE) for reach in self.reaches]
         )
