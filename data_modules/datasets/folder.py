@@ -37,6 +37,8 @@ class Folder(SceneDataset):
         ignore_value: int | None = None,
         images: str = "images",
         masks: str = "masks",
+        keep_apart: int = 0,
+        apart: bool = False,
     ) -> None:
         """Lists and pairs the files; warns about images without mask and masks without image.
 
@@ -47,6 +49,8 @@ class Folder(SceneDataset):
             ignore_value: mask pixels of this value are ignored (255 in Pascal VOC, 128 in GrabCut).
             images: name of the folder of images.
             masks: name of the folder of masks.
+            keep_apart: every so many-th image by name is kept apart, for looking at what training never saw; 0: none.
+            apart: give those alone, instead of all others.
         """
         if kind not in KINDS:
             raise ValueError(f"Folder: kind is {kind!r}; give one of {', '.join(KINDS)}")
@@ -62,6 +66,8 @@ class Folder(SceneDataset):
         if not self.images:
             raise FileNotFoundError(f"{images_folder} holds no image files; {self.page}")
         self.masks, self._unpaired = pair_masks(self.images, self.masks_folder)
+        if keep_apart:
+            self.images = [path for n, path in enumerate(self.images) if (n % keep_apart == keep_apart - 1) == apart]
         self._ids: dict[int, list[int]] = {}
         self._warn_unpaired(images_folder)
 

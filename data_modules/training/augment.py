@@ -154,6 +154,11 @@ def resized_window(size: tuple[int, int]) -> Transforms:
     return [_flip(), _window(size, 0.75, 1.25)]
 
 
+def flip_colour(size: tuple[int, int]) -> Transforms:
+    """Mirrored half of the time, colours; for views that already have the crop size (`data_modules.target_window`)."""
+    return [*_crop(size), A.HorizontalFlip(p=0.5), *_colour()]
+
+
 def coco_lvis_val(size: tuple[int, int]) -> Transforms:
     """COCO+LVIS validation crops: nothing but padding and a random crop."""
     return _crop(size)
@@ -193,6 +198,7 @@ AUGMENTATIONS: dict[str, Callable[[tuple[int, int]], Transforms]] = {
     "coco_lvis_flips": coco_lvis_flips,
     "coco_lvis_rare_flips": coco_lvis_rare_flips,
     "coco_lvis_val": coco_lvis_val,
+    "flip_colour": flip_colour,
     "resized_window": resized_window,
     "sbd": sbd,
     "sbd_flips": sbd_flips,

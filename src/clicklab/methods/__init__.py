@@ -22,6 +22,7 @@ METHODS: dict[str, str] = {
     "piclick": "clicklab.methods.piclick",
     "disnet": "clicklab.methods.disnet",
     "icmformer": "clicklab.methods.icmformer",
+    "clicklite": "clicklab.methods.clicklite",
 }
 
 
