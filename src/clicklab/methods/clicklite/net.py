@@ -133,9 +133,17 @@ class ClickLiteNet(Variants, nn.Module):
 
     def step(self, state: dict[str, Tensor], clicks: Clicks, prev_mask: Tensor) -> Prediction:
         height, width = prev_mask.shape[-2:]
-        maps = disk_maps(clicks, (height, width), self.click_radius).to(prev_mask)
-        has = (prev_mask.amax(dim=(1, 2, 3), keepdim=True) > 0.5).to(prev_mask).expand_as(prev_mask)
-        g = _padded(torch.cat([maps, prev_mask, has], dim=1))
+        logits = self.decode(state, self.maps(clicks, prev_mask))
+        return Prediction(logits[..., :height, :width], state=state)
+
+    def maps(self, clicks: Clicks, prev_mask: Tensor) -> Tensor:
+        """(B, 4, H, W), padded: disks of both signs, the mask shown last, and 1 everywhere where there was one."""
+        size = (prev_mask.shape[-2], prev_mask.shape[-1])
+        disks = disk_maps(clicks, size, self.click_radius).to(prev_mask)
+        has_mask = (prev_mask.amax(dim=(1, 2, 3), keepdim=True) > 0.5).to(prev_mask).expand_as(prev_mask)
+        return _padded(torch.cat([disks, prev_mask, has_mask], dim=1))
+
+    def decode(self, state: dict[str, Tensor], g: Tensor) -> Tensor:
         fine = F.pixel_unshuffle(g, 4).contiguous(memory_format=torch.channels_last)
         guides = [g, F.relu(self.guide_stem(fine))]
         for one in self.guide_steps:
@@ -156,9 +164,8 @@ class ClickLiteNet(Variants, nn.Module):
             d = _larger(self.tops[level](d)) + laterals[level]
             if level:
                 d = d + self.guides[level - 1](guides[level])
-            d = self.blocks[level](F.relu(d, inplace=True))
-        logits = _larger(self.head(d).float())[..., :height, :width]
-        return Prediction(logits, state=state)
+            d = self.blocks[level](F.relu(d))
+        return _larger(self.head(d).float())
 
     def similarity(self, keys: Tensor, g: Tensor) -> Tensor:
         """(B, 5, h, w): how alike each place is to what was clicked: nearest and mean of both signs, and the mask."""
