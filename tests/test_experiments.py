@@ -49,6 +49,11 @@ def data_root(tmp_path_factory) -> Path:
     for split in ("train", "val", "test"):
         scenes = [replace(shapes[index], name=next(free)) for index in range(len(shapes))]
         export_scenes(scenes, root / "BSDS500", "bsds", split=split)
+    mixture = yaml.safe_load((EXPERIMENTS / "clicklite" / "photos_mix.yaml").read_text())["data"]["init_args"]["train"]
+    for source in mixture:
+        folder = source["dataset"]["init_args"]["root"].rpartition("}/")[2]
+        if folder.startswith("train/"):
+            export_scenes(shapes, root / folder, "folder")
     names = (root / "SBD" / "train.txt").read_text().split()
     weights = [(index, name, 0.5) for index, name in enumerate(names)]
     (root / "SBD" / "sbd_samples_weights.pkl").write_bytes(pickle.dumps(weights))

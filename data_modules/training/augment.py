@@ -155,7 +155,7 @@ def resized_window(size: tuple[int, int]) -> Transforms:
 
 
 def flip_colour(size: tuple[int, int]) -> Transforms:
-    """Mirrored half of the time, colours; for views that already have the crop size (`data_modules.target_window`)."""
+    """Mirrored half of the time, colours; for views that already have the crop size (`TargetWindow`)."""
     return [*_crop(size), A.HorizontalFlip(p=0.5), *_colour()]
 
 

@@ -61,4 +61,3 @@ def similarity_maps(keys: Tensor, maps: Tensor) -> Tensor:
 def larger(maps: Tensor) -> Tensor:
     """Twice the size, bilinear."""
     return F.interpolate(maps, scale_factor=2.0, mode="bilinear", align_corners=False)
-

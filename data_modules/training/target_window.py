@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from data_modules.crop import Crop
+from data_modules.training.crop import Crop
 
 
 class TargetWindow:
