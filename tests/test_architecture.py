@@ -14,6 +14,7 @@ SOURCES = sorted((REPOSITORY / "src" / "clicklab").rglob("*.py")) + sorted((REPO
 ALLOWED = {
     "records": set(),
     "device": set(),
+    "shipped": set(),
     "external_checkpoint": set(),
     "whole_file": set(),
     "clicks": {"records"},
@@ -30,7 +31,7 @@ ALLOWED = {
     "callbacks": {"records", "nn", "inference", "evaluation", "visualize"},
     "visualize": {"records", "clicks", "inference", "evaluation"},
     "annotate": {"inference", "whole_file"},
-    "checkpoint": {"device", "external_checkpoint", "whole_file", "nn", "methods"},
+    "checkpoint": {"shipped", "device", "external_checkpoint", "whole_file", "nn", "methods"},
     "data_modules": {"records", "clicks", "masks", "views"},
 }  # fmt: skip
 BOTH_SIDES = {"api", "commands", "__main__"}  # the only modules that know methods and data

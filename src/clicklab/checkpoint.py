@@ -23,11 +23,12 @@ from clicklab.external_checkpoint import (
 )
 from clicklab.methods import METHODS, method_package
 from clicklab.nn.variants import check_options
+from clicklab.shipped import checkpoint_path
 from clicklab.whole_file import written_whole
 
 
 def load(
-    path: str | Path,
+    path: str | Path | None = None,
     device: str | torch.device = "cpu",
     method: str | None = None,
     network_options: Mapping[str, Any] | None = None,
@@ -36,7 +37,8 @@ def load(
 
     Args:
         path: a file of a training run, of `clicklab convert`, or an official release of a known method, as its authors
-            or other tools stored it; the folder of a run means its last checkpoint.
+            or other tools stored it; the folder of a run means its last checkpoint. None, or the name `clicklite`: the
+            network that comes with ClickLab.
         device: where to put it.
         method: reads the file as this method's. Only where two share their parameters: VTMR takes FocalClick's files.
         network_options: arguments of the network's constructor that need no other weights, in place of the file's,
@@ -48,7 +50,7 @@ def load(
             fit; the message says which.
     """
     device = usable_device(device)
-    _, network = read_network(path, method)
+    _, network = read_network(checkpoint_path(path), method)
     if network_options:
         network = with_options(network, network_options)
     return network.to(device).eval()
@@ -75,13 +77,14 @@ def with_options(network: nn.Module, options: Mapping[str, Any]) -> nn.Module:
     return other
 
 
-def convert(official: str | Path, out: str | Path) -> None:
+def convert(official: str | Path, out: str | Path, half: bool = False) -> None:
     """Writes the network of any checkpoint that `load` opens as a plain file of ours: tensors and plain values only.
 
     Args:
         official: the file to read.
         out: the file to write, beside it first, so that a file of that name is replaced as a whole or not at all; with
             the suffix `.safetensors` in that format.
+        half: round the weights to 16 bits, for half the size; `load` gives them back in 32.
 
     Raises:
         FileNotFoundError, ValueError: as `load`; also when both paths are the same file, or `out` is a folder.
@@ -92,9 +95,11 @@ def convert(official: str | Path, out: str | Path) -> None:
         raise ValueError(f"{out} is a folder: name the file to write")
     if official.resolve() == out.resolve():
         raise ValueError(f"{out}: give another file to write than the one to read")
-    name, network = read_network(official)
+    name, network = read_network(checkpoint_path(official))
     settings = {"variant": None, "network_options": network.arguments}
     weights = {PREFIX + key: value.contiguous() for key, value in network.state_dict().items()}
+    if half:
+        weights = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
     with written_whole(out) as part:
         if out.suffix == ".safetensors":
             save_file(weights, part, {"clicklab_method": name, "hyper_parameters": json.dumps(settings)})

@@ -111,6 +111,4 @@ def open_session(network: str | None, device: str) -> Any:
     from clicklab.commands.devices import find_device
     from clicklab.inference.options import Protocol
 
-    if network is None:
-        raise ValueError("--network CHECKPOINT is missing: no network ships with ClickLab yet")
     return Session(predictor_for(load(network, find_device(device)), Protocol(preset="clean")))

@@ -14,7 +14,11 @@ from clicklab.commands.devices import find_device
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
     """`evaluate CHECKPOINT --data NAME=FOLDER ...`."""
     command = commands.add_parser("evaluate", description="Measures the NoC of a checkpoint on datasets.")
-    command.add_argument("checkpoint", type=Path, help="a training checkpoint, a converted file or an official .pth")
+    command.add_argument(
+        "checkpoint",
+        type=Path,
+        help="a training checkpoint, a converted file, an official .pth, or `clicklite`, the network that comes along",
+    )
     command.add_argument(
         "--data", action="append", required=True, metavar="NAME=FOLDER", help=f"may be repeated; {READER_OPTIONS}"
     )
