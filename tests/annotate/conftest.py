@@ -36,19 +36,20 @@ def draw_photo(path: Path, width: int = WIDTH, height: int = HEIGHT, shift: int 
     return np.stack(masks)
 
 
-def new_session(*reaches: float) -> Session:
+def new_session(*reaches: float, longest_side: int | None = None) -> Session:
     """A session of the network without weights, which looks at whole photos."""
-    return Session(predictor_for(ColourNetwork(*reaches), Protocol(preset="clean", zoom=False, flip=False)))
+    protocol = Protocol(preset="clean", zoom=False, flip=False, longest_side=longest_side)
+    return Session(predictor_for(ColourNetwork(*reaches), protocol))
 
 
-def open_desk(photos: Path, output: Path | None = None, reaches: tuple[float, ...] = ()) -> Desk:
+def open_desk(photos: Path, reaches: tuple[float, ...] = (), longest_side: int | None = None) -> Desk:
     """As `serve` makes it."""
-    output = output or photos / "clicklab"
+    output = photos / "clicklab"
     store = Store(output)
     store.set_photos(list_photos(photos, output)[0])
     for name in () if store.classes() else ("cat", "dog"):
         store.add_class(name)
-    reader, session = Photos(photos), new_session(*reaches)
+    reader, session = Photos(photos), new_session(*reaches, longest_side=longest_side)
     return Desk(store, reader, Engine(lambda: Session(session.predictor), reader, "colours"))
 
 

@@ -82,12 +82,24 @@ class PhotoSession:
     def larger(self, probability: np.ndarray, threshold: float) -> np.ndarray:
         """(H, W) bool of the photo, of a probability in the network's copy."""
         found = probability > threshold
+        if self.factor == 1:
+            return found
+        full = np.zeros(self.size, dtype=bool)
         box = masks.bounding_box(found)
-        if self.factor == 1 or box is None:
-            return found if self.factor == 1 else np.zeros(self.size, dtype=bool)
-        height, width = self.size
-        full = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
-        return full > threshold
+        if box is not None:  # only where the object is: all of a hundred million floats would take seconds
+            height, width = self.work_size
+            top, left = max(box[0] - 2, 0), max(box[1] - 2, 0)
+            bottom, right = min(box[2] + 2, height), min(box[3] + 2, width)
+            (above, below), (before, behind) = self._in_photo(top, bottom, 0), self._in_photo(left, right, 1)
+            part = np.ascontiguousarray(probability[top:bottom, left:right])
+            shown = cv2.resize(part, (behind - before, below - above), interpolation=cv2.INTER_LINEAR)
+            full[above:below, before:behind] = shown > threshold
+        return full
+
+    def _in_photo(self, first: int, end: int, axis: int) -> tuple[int, int]:
+        """Rows (axis 0) or columns of the network's copy in pixels of the photo."""
+        scale = self.size[axis] / self.work_size[axis]
+        return round(first * scale), round(end * scale)
 
 
 class Dialogue:

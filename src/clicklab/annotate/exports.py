@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import zipfile
 from base64 import b64encode
 from collections import Counter
@@ -23,6 +22,7 @@ from clicklab.annotate import masks
 from clicklab.annotate.events import History
 from clicklab.annotate.outlines import joined, parts, rings
 from clicklab.annotate.store import Annotated, Photo, Store, histories
+from clicklab.whole_file import written_whole
 
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")  # Okabe and Ito
 File = tuple[str, bytes]  # path with slashes, content
@@ -243,16 +243,8 @@ def write_masks(store: Store, photo_id: int) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Either the old file stands there or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_whole(path) as part:
+        part.write_bytes(content)
 
 
 def file_names(store: Store) -> dict[int, str]:

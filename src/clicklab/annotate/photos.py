@@ -82,7 +82,8 @@ def read_photo(path: Path) -> tuple[np.ndarray, str]:
                 raise UnreadablePhoto(
                     f"{path.name} has {width} x {height} pixels; at most {limit} million: scale it down"
                 )
-            pixels = _rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            pixels = _rgb(image)
     except UnreadablePhoto:
         raise
     except UnidentifiedImageError as error:  # its text holds an address in memory
@@ -136,7 +137,8 @@ class Photos:
         if (known := self._known(key)) is not None:
             return known
         try:
-            with Image.open(self.folder / path) as image:
+            with warnings.catch_warnings(), Image.open(self.folder / path) as image:
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 if image.mode in ("L", "RGB", "YCbCr") and image.size[0] * image.size[1] <= MOST_PIXELS:
                     image.draft("RGB", (2 * side, 2 * side))
                     small = ImageOps.exif_transpose(image).convert("RGB")
@@ -190,7 +192,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(ground, image)
-    return np.array(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _scaled(pixels: np.ndarray, factor: float) -> np.ndarray:
