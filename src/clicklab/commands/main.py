@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "NoC of a checkpoint, ours or official, on datasets given by folder",
     "compare": "one table and one figure of several runs and of published numbers",
     "annotate": "make masks by clicks in the browser; export and count them",
+    "report": "one HTML page: numbers, curves, the worst objects click by click",
     "convert": "an official checkpoint into our plain format (no foreign pickles)",
     "data": "look at datasets, build and convert them",
     "demo": "train a small network on generated shapes, measure and draw it",

@@ -13,6 +13,7 @@ SEEN = {
     "zoom": "zoom-in",
     "zoom_in": "zoom-in",
     "zoom_size": "zoom-in size",
+    "eval_mode": "evaluation mode",
     "view_scale": "view scale",
     "longest_side": "longest side",
     "net_clicks_limit": "clicks shown to the network",
