@@ -10,13 +10,22 @@ def test_demo_makes_what_it_says(tmp_path, capsys):
     results = demo(tmp_path, steps=10, scenes=3)
     assert list(results) == ["PiClick", "untrained", "disks"]
     assert list(results["PiClick"]["datasets"]) == ["Shapes", "Shapes-oracle"]
-    for name in ("table.txt", "curve.png", "pictures.png", "candidates.png", "results.json", "demo.ckpt"):
+    for name in (
+        "table.txt",
+        "curve.png",
+        "pictures.png",
+        "candidates.png",
+        "clicklite.png",
+        "results.json",
+        "demo.ckpt",
+    ):
         assert (tmp_path / name).stat().st_size > 0
     table = (tmp_path / "table.txt").read_text()
     assert all(name in table for name in results)
-    said = capsys.readouterr().out.strip().splitlines()[-5:]
+    said = capsys.readouterr().out.strip().splitlines()[-6:]
     assert "the user picks" in said[0]
-    assert "Made in" in said[2] and "clicklab evaluate" in said[3] and "make train-piclick" in said[4]
+    assert "Made in" in said[2] and "clicklite.png" in said[3] and "clicklab evaluate" in said[4]
+    assert "make train-piclick" in said[5]
     clicklab.load(tmp_path / "demo.ckpt")
 
 

@@ -125,6 +125,17 @@ def test_arguments_rebuild_the_network():
     assert build({"variant": None, "network_options": network.arguments}).arguments == network.arguments
 
 
+def test_goes_on_from_a_checkpoint_of_ours(tmp_path):
+    donor, file = mini(), tmp_path / "donor.ckpt"
+    state = {f"network.{key}": value for key, value in donor.state_dict().items()}
+    torch.save({"clicklab_method": "clicklite", "hyper_parameters": {}, "state_dict": state}, file)
+    network = ClickLiteNet.from_variant("mini")
+    network.load_pretrained(file)
+    assert all(torch.equal(value, donor.state_dict()[key]) for key, value in network.state_dict().items())
+    with pytest.raises(ValueError, match="do not fit ClickLiteNet"):
+        ClickLiteNet.from_variant("mini", keys=0).load_pretrained(file)
+
+
 def test_errors(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="fusion is 1: 2 \\(early\\) to 5"):
         mini(fusion=1)

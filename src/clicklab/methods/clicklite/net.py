@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clicklab.clicks.maps import disk_maps
+from clicklab.external_checkpoint import PREFIX, fill, plain_weights
 from clicklab.methods.clicklite.decoder import SIMILARITIES, DepthwiseBlock, GuideStep, larger, similarity_maps
 from clicklab.methods.clicklite.encoder import SPREAD, encoder_stages, imagenet_weights, load_imagenet
 from clicklab.nn.variants import Variants
@@ -123,8 +124,21 @@ class ClickLiteNet(Variants, nn.Module):
                 key.weight.div_(SPREAD[encoder][level])
 
     def load_pretrained(self, source: str | Path) -> None:
-        """Fills the encoder from ImageNet: `imagenet` (a package, or timm's download), or the path of such a file."""
-        load_imagenet(self.stages, imagenet_weights(source))
+        """Fills the encoder from ImageNet, or the whole network from a checkpoint of ours.
+
+        Args:
+            source: `imagenet` (a package, or timm's download), the path of such a file, or that of a ClickLite
+                checkpoint, to go on from its weights with a new optimiser.
+
+        Raises:
+            FileNotFoundError, ValueError: no such file, or one of another network.
+        """
+        weights = imagenet_weights(source)
+        if "clicklab_method" not in weights:
+            load_imagenet(self.stages, weights)
+            return
+        state = plain_weights(weights["state_dict"])
+        fill(self, {key.removeprefix(PREFIX): value for key, value in state.items()})
 
     def start(self, image: Tensor) -> dict[str, Tensor]:
         """The stages that see the image alone.
