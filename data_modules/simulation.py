@@ -18,11 +18,11 @@ class SimulatedUser:
         deep in the larger error region, and the mask shown becomes the previous mask of the next round.
 
     Attributes:
-        agreed: what is drawn once for a batch over all devices comes from it, alike on each: a device with fewer rounds
-            than the others would wait for them. None: torch's global generator, which differs between devices.
+        shared_generator: source of numbers that all devices have to draw alike: one with fewer rounds than the others
+            would wait for them. None: torch's global generator, which differs between devices.
     """
 
-    agreed: torch.Generator | None = None
+    shared_generator: torch.Generator | None = None
 
     def __init__(
         self, max_rounds: int = 3, threshold: float = 0.49, clicks: CorrectiveClickSampling = OFFICIAL
@@ -66,7 +66,7 @@ class SimulatedUser:
     def warm_up(
         self,
         batch: Batch,
-        seen: Callable[[Batch], Tensor],
+        predict_prev_mask: Callable[[Batch], Tensor],
         rounds: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Batch:
@@ -74,18 +74,18 @@ class SimulatedUser:
 
         Args:
             batch: samples with their first clicks.
-            seen: the mask (B, 1, H, W) that the user is shown for a batch; called without gradient. Whether the network
-                is in evaluation mode is the caller's business (official: it is).
+            predict_prev_mask: predicts the mask (B, 1, H, W) that the user is shown for a batch; called without
+                gradient. Whether the network is in evaluation mode is the caller's business (official: it is).
             rounds: how many; None draws one number for the batch from 0..max_rounds.
             generator: as in `respond`.
         """
         for _ in range(self.rounds(0, self.max_rounds) if rounds is None else rounds):
-            batch = self.respond(batch, seen(batch), generator)
+            batch = self.respond(batch, predict_prev_mask(batch), generator)
         return batch
 
     def rounds(self, least: int, most: int) -> int:
         """A number of rounds for a batch from least..most, all equally likely, the same on all devices."""
-        return int(torch.randint(least, most + 1, (), generator=self.agreed))
+        return int(torch.randint(least, most + 1, (), generator=self.shared_generator))
 
     def _click(self, batch: Batch, shown: Tensor, generator: torch.Generator | None, first: bool) -> Batch:
         yx, label = training_click(shown, batch.target, generator, self.threshold, self.clicks, first)

@@ -70,7 +70,7 @@ def test_warm_up_plays_the_rounds_asked_for_without_gradient():
 
 def test_numbers_of_rounds_are_uniform_from_none_to_the_most():
     batch, user = make_batch(8), SimulatedUser(max_rounds=3)
-    user.agreed = torch.Generator().manual_seed(2)
+    user.shared_generator = torch.Generator().manual_seed(2)
     counts = Counter(user.warm_up(batch, lambda b: b.prev_mask).clicks.slots - 2 for _ in range(600))
     assert set(counts) == {0, 1, 2, 3}
     assert all(abs(count - 150) < 5 * (600 * 3 / 16) ** 0.5 for count in counts.values())

@@ -17,7 +17,7 @@ def test_the_user_sees_a_probability_of_the_network_in_eval_mode():
     learner.network.register_forward_hook(lambda module, *_: modes.append(module.training))
     for mode in (True, False):
         learner.network.train(mode)
-        shown = learner.seen(given)
+        shown = learner.predict_prev_mask(given)
         assert learner.network.training is mode and not shown.requires_grad
         learner.network.eval()
         torch.testing.assert_close(shown, learner(given).logits.detach().sigmoid())
@@ -41,12 +41,12 @@ def test_devices_agree_on_numbers_that_change_with_the_step():
     drawn = {}
     for rank in (0, 1):
         for step in (5, 6):
-            user, total = SimpleNamespace(agreed=None), SimpleNamespace(processed=step)
+            user, total = SimpleNamespace(shared_generator=None), SimpleNamespace(processed=step)
             progress = SimpleNamespace(batch_progress=SimpleNamespace(total=total))
             fit_loop = SimpleNamespace(epoch_loop=progress)
             data = SimpleNamespace(user=user)
             learner._trainer = SimpleNamespace(fit_loop=fit_loop, datamodule=data, global_rank=rank)
             learner.on_train_batch_start(squares(), 0)
-            drawn[rank, step] = torch.rand(()).item(), torch.rand((), generator=user.agreed).item()
+            drawn[rank, step] = torch.rand(()).item(), torch.rand((), generator=user.shared_generator).item()
     assert drawn[0, 5][1] == drawn[1, 5][1] != drawn[0, 6][1] == drawn[1, 6][1]
     assert len({own for own, _ in drawn.values()}) == 4

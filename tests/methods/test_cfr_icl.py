@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -56,9 +55,9 @@ class Fixed:
         return batch.replace(clicks=clicks, prev_mask=probability.detach())
 
     @torch.no_grad()
-    def warm_up(self, batch, seen, rounds=None):
+    def warm_up(self, batch, predict_prev_mask, rounds=None):
         for _ in range(rounds):
-            batch = self.respond(batch, seen(batch))
+            batch = self.respond(batch, predict_prev_mask(batch))
         return batch
 
     def rounds(self, least, most):
@@ -68,7 +67,7 @@ class Fixed:
 def step(module) -> tuple[torch.Tensor, Fixed]:
     user = Fixed()
     module.log = lambda *args, **kwargs: None
-    module._trainer = SimpleNamespace(datamodule=SimpleNamespace(user=user))
+    module.user = user
     return module.training_step(batch(), 0), user
 
 

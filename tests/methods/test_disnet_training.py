@@ -58,18 +58,10 @@ def scene():
     return Batch(torch.rand(1, 3, 64, 64), wanted, Clicks.empty(1), torch.zeros(1, 1, 64, 64), layers, (table,))
 
 
-class FakeTrainer:
-    """Offers what `ClickModule.user` and the loss ask of a trainer."""
-
-    def __init__(self):
-        self.datamodule = self
-        self.user = SimulatedUser()
-
-
 def test_first_click_and_target_belong_together():
     """The click lies in every mask that it may mean; each of them becomes the target; ignored pixels stay ignored."""
     learner, batch, areas = module(tree_prob=1.0), scene(), set()
-    learner._trainer = FakeTrainer()
+    learner.user = SimulatedUser()
     for seed in range(60):
         torch.manual_seed(seed)
         related = learner.related_sets(batch)
@@ -168,7 +160,7 @@ def test_single_query_learns_the_target_meant():
 def test_single_query_leaves_no_parameter_without_a_gradient():
     """DDP waits for every parameter that may learn."""
     learner = module(network_options={"num_queries": 1})
-    learner._trainer = FakeTrainer()
+    learner.user = SimulatedUser()
     learner.log = learner.log_dict = lambda *args, **kwargs: None
     learner.training_step(scene(), 0).backward()
     learning = {name for name, p in learner.network.named_parameters() if p.requires_grad}
@@ -179,7 +171,7 @@ def test_single_query_leaves_no_parameter_without_a_gradient():
 def test_loss_falls_and_the_checkpoint_opens(tmp_path):
     """One scene learnt by heart: proposals come to show what a click may mean, R the target."""
     learner = module(relation="hierarchy", tree_prob=1.0)
-    learner._trainer, learner._mean_over_ranks = FakeTrainer(), lambda count: count
+    learner.user = SimulatedUser()
     learner.log = learner.log_dict = lambda *args, **kwargs: None
     optimizer = torch.optim.Adam(learner.parameter_groups(), betas=BETAS)
     batch = scene()
@@ -202,7 +194,7 @@ def test_loss_falls_and_the_checkpoint_opens(tmp_path):
 
 def test_samples_without_any_object_teach_the_background():
     learner = module()
-    learner._trainer, learner._mean_over_ranks = FakeTrainer(), lambda count: count
+    learner.user = SimulatedUser()
     learner.log = learner.log_dict = lambda *args, **kwargs: None
     batch = scene()
     nothing = ObjectTable(*(column[:0] for column in vars(batch.objects[0]).values()))
@@ -235,7 +227,7 @@ def test_settings_of_the_paper_and_of_the_card():
 def test_every_term_has_its_weight():
     weights = LossWeights(focal=3.0, dice=5.0, confidence=7.0, no_object=0.3)
     learner, batch = module(loss=weights), scene()
-    learner._trainer, learner._mean_over_ranks = FakeTrainer(), lambda count: count
+    learner.user = SimulatedUser()
     torch.manual_seed(0)
     sets, count = learner.related_sets(batch).sets, learner.network.candidates
     masks = [torch.randn(1, count, 16, 16) for _ in range(2)]
@@ -250,7 +242,7 @@ def test_every_term_has_its_weight():
 
 def logged_step(learner, batch, seed=0):
     noted = {}
-    learner._trainer, learner._mean_over_ranks = FakeTrainer(), lambda count: count
+    learner.user = SimulatedUser()
     learner.log = lambda name, value, **_: noted.update({name: value.item()})
     learner.log_dict = lambda values, **_: noted.update({name: value.item() for name, value in values.items()})
     torch.manual_seed(seed)
@@ -284,9 +276,9 @@ def test_warm_up_counts_steps_of_the_optimiser():
 
 def test_the_user_is_shown_the_probability_of_the_newest_correction(monkeypatch):
     learner, batch, shown, corrections = module(), scene(), [], []
-    learner._trainer, learner._mean_over_ranks = FakeTrainer(), lambda count: count
+    learner.user = SimulatedUser()
     learner.log = learner.log_dict = lambda *args, **kwargs: None
-    respond, refine = learner._trainer.user.respond, learner.network.refine
+    respond, refine = learner.user.respond, learner.network.refine
 
     def watched(batch, probability, generator=None):
         shown.append(probability.detach())
@@ -296,8 +288,8 @@ def test_the_user_is_shown_the_probability_of_the_newest_correction(monkeypatch)
         corrections.append((clicks.slots, refine(chosen, clicks, size)))
         return corrections[-1][1]
 
-    monkeypatch.setattr(learner._trainer.user, "respond", watched)
-    monkeypatch.setattr(learner._trainer.user, "rounds", lambda least, most: 3)
+    monkeypatch.setattr(learner.user, "respond", watched)
+    monkeypatch.setattr(learner.user, "rounds", lambda least, most: 3)
     monkeypatch.setattr(learner.network, "refine", noted)
     torch.manual_seed(0)
     learner.training_step(batch, 0)

@@ -1,7 +1,5 @@
 """Algorithm 1: first clicks, possible targets, the mask shown, a step that learns."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -157,7 +155,7 @@ def big(clicks):
 def test_the_mask_shown_is_a_candidate(module, shown):
     module.shown = shown
     batch = big([[(5, 5, 1)], [(3, 3, 1)]])
-    seen = module.seen(batch)
+    seen = module.predict_prev_mask(batch)
     assert seen.shape == (2, 1, 32, 32)
     assert module.network.training
     with torch.no_grad():
@@ -192,10 +190,10 @@ def learner():
 class Adds:
     """A user who shows one mask and answers it with a click that only the first scene's whole object holds."""
 
-    def warm_up(self, batch, seen):
+    def warm_up(self, batch, predict_prev_mask):
         first = batch.clicks.append(torch.tensor([[4.0, 4.0], [3.0, 3.0]]), torch.tensor([1, 1], dtype=torch.int8))
         batch = batch.replace(clicks=first)
-        return batch.replace(prev_mask=seen(batch))
+        return batch.replace(prev_mask=predict_prev_mask(batch))
 
 
 @pytest.mark.parametrize(("by_first", "wanted"), [(True, [2, 2]), (False, [1, 2])])
@@ -204,7 +202,7 @@ def test_rounds_are_judged_by_the_first_clicks_and_the_loss_by_all(learner, monk
     batch, asked, learnt = big([[(8, 8, 1)], [(3, 3, 1)]]), [], []
     learner.judge_by_first_clicks = by_first
 
-    def seen(now, sets):
+    def predict_prev_mask(now, sets):
         asked.append(sets.count.tolist())
         return torch.zeros_like(now.prev_mask)
 
@@ -212,9 +210,9 @@ def test_rounds_are_judged_by_the_first_clicks_and_the_loss_by_all(learner, monk
         learnt.append(sets.count.tolist())
         return set_loss(extras, sets, target, weights)
 
-    monkeypatch.setattr(learner, "seen", seen)
+    monkeypatch.setattr(learner, "predict_prev_mask", predict_prev_mask)
     monkeypatch.setattr(piclick_module, "set_loss", loss)
-    learner._trainer = SimpleNamespace(datamodule=SimpleNamespace(user=Adds()))
+    learner.user = Adds()
     learner.log = learner.log_dict = lambda *args, **kwargs: None
     learner.training_step(batch, 0)
     assert asked == [wanted] and learnt == [[1, 2]]
@@ -278,4 +276,4 @@ def test_the_mask_shown_is_the_matched_or_the_best_one(learner):
     answering(learner, logits)
     for shown, given, wanted in (("best_iou", None, 1), ("matched", sets, 2)):
         learner.shown = shown
-        assert torch.equal(learner.seen(batch, given), logits[:, wanted : wanted + 1].sigmoid())
+        assert torch.equal(learner.predict_prev_mask(batch, given), logits[:, wanted : wanted + 1].sigmoid())

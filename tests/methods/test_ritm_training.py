@@ -19,7 +19,7 @@ GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "ritm.json").read_te
 class Silent:
     """A user who adds no click."""
 
-    def warm_up(self, batch, seen):
+    def warm_up(self, batch, predict_prev_mask):
         return batch
 
 
@@ -31,7 +31,7 @@ def module(monkeypatch):
     module.network.load_state_dict(official.state_dict())
     module.network.train()
     module.network.segmentor.ocr.dropout.p = 0.0
-    monkeypatch.setattr(RITM, "user", Silent())
+    module.user = Silent()
     monkeypatch.setattr(module, "log", lambda *_, **__: None)
     return module
 

@@ -19,22 +19,10 @@ from clicklab.views.focus_views import focus_views
 from data_modules.simulation import SimulatedUser
 
 
-class FakeTrainer:
-    """What a training step asks of a trainer on one device."""
-
-    class strategy:
-        @staticmethod
-        def reduce(value, reduce_op):
-            return value
-
-    class datamodule:
-        user = SimulatedUser()
-
-
 def module(**options) -> VTMR:
     torch.manual_seed(0)
     made = VTMR("mini", **options)
-    made._trainer = FakeTrainer()  # no loop, no logger
+    made.user = SimulatedUser()
     made.log = made.log_dict = lambda *args, **kwargs: None
     return made
 
@@ -236,6 +224,6 @@ def test_the_spoilt_target_is_as_good_as_the_first_prediction(monkeypatch):
         return spoilt_targets(target, iou, rng)
 
     monkeypatch.setattr(vtmr_steps, "spoilt_targets", noted)
-    made.seen = lambda batch: torch.stack([square(share) for share in (0.25, 0.5, 1.0)])
+    made.predict_prev_mask = lambda batch: torch.stack([square(share) for share in (0.25, 0.5, 1.0)])
     made.dialogues(samples, np.random.default_rng(0))
     torch.testing.assert_close(asked[0], torch.tensor([0.25, 0.5, 1.0]), atol=1e-5, rtol=0)

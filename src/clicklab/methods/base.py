@@ -1,4 +1,4 @@
-"""What the LightningModules of all methods share: the user, the optimiser, repeatable steps. The loop is their own."""
+"""What the LightningModules of all methods share: user, optimiser, repeatable steps. The training loop is their own."""
 
 from __future__ import annotations
 
@@ -17,43 +17,47 @@ from clicklab.records import Batch, EvaluationObject, Prediction, SkippedObject
 
 
 class User(Protocol):
-    """The annotator that a method answers to; the data module owns it (`data_modules.simulation.SimulatedUser`).
+    """What a method asks of the simulated user; the data module owns one (`data_modules.simulation.SimulatedUser`).
 
     Attributes:
-        agreed: what is drawn once for a batch over all devices comes from it; None: torch's global generator.
+        shared_generator: source of numbers that all devices have to draw alike; None: torch's global generator.
     """
 
-    agreed: torch.Generator | None
+    shared_generator: torch.Generator | None
 
     def first(self, batch: Batch) -> Batch:
         """Adds the first click of each sample."""
         ...
 
     def respond(self, batch: Batch, probability: Tensor) -> Batch:
-        """Adds one corrective click per sample and makes the probability (B, 1, H, W) the previous mask."""
+        """Adds one corrective click per sample; the probability (B, 1, H, W) becomes the previous mask."""
         ...
 
-    def warm_up(self, batch: Batch, seen: Any, rounds: int | None = None) -> Batch:
-        """Plays some rounds without gradient; `seen(batch) -> (B, 1, H, W)` is the mask the user is shown."""
+    def warm_up(self, batch: Batch, predict_prev_mask: Any, rounds: int | None = None) -> Batch:
+        """Plays some rounds without gradient; `predict_prev_mask(batch) -> (B, 1, H, W)` predicts each round's mask."""
         ...
 
     def rounds(self, least: int, most: int) -> int:
-        """A number of rounds for a batch from least..most, all equally likely, the same on all devices."""
+        """Draws the number of rounds of a batch uniformly from least..most; all devices draw the same."""
         ...
 
 
 class ClickModule(pl.LightningModule):
-    """Base of all methods: owns `network`, asks the data module's user, decays the learning rate by steps.
+    """Base of all methods: owns the network, asks the simulated user, decays the learning rate at milestones.
 
     Args:
-        method: the method's name in `clicklab.methods.METHODS`; written into checkpoints for `clicklab.load`.
         network: keeps the network contract (`start`, `step`, `forward`).
-        learning_rate: of Adam with betas (0.9, 0.999), no weight decay, as all official codes of this family.
+        learning_rate: of Adam with betas (0.9, 0.999) and no weight decay, as in all official codes of this family.
         milestones: epochs at whose end the learning rate is multiplied by 0.1.
-        pretrained: handed to the network's `load_pretrained` when a run starts; None trains from scratch.
+        pretrained: passed to the network's `load_pretrained` when a run starts; None trains from scratch.
+
+    Attributes:
+        method: the method's name in `clicklab.methods.METHODS`; written into checkpoints for `clicklab.load`.
+        user: the simulated user. By default that of the trainer's data module; another one may be assigned.
     """
 
     method: ClassVar[str]
+    _user: User | None = None
 
     def __init__(
         self,
@@ -71,27 +75,38 @@ class ClickModule(pl.LightningModule):
         self.pretrained = pretrained
 
     def setup(self, stage: str) -> None:
-        """Fetches pretrained weights for a run that starts; one that resumes has its own."""
+        """Loads pretrained weights when a run starts; a resumed run has its own."""
         if stage == "fit" and self.pretrained is not None and not self.trainer.ckpt_path:
             self.network.load_pretrained(self.pretrained)  # ty: ignore[not-callable]
 
     def forward(self, batch: Batch) -> Prediction:
-        """The network's answer to a batch."""
+        """The network's prediction for a batch."""
         return self.network(batch.image, batch.clicks, batch.prev_mask)
 
     @property
     def user(self) -> User:
-        """The simulated annotator of the data module in use."""
-        datamodule: Any = getattr(self.trainer, "datamodule", None)
-        if datamodule is None or not hasattr(datamodule, "user"):
+        """The simulated user who answers predictions during training.
+
+        Raises:
+            ValueError: none was assigned, and the trainer's data module has none.
+        """
+        if self._user is not None:
+            return self._user
+        user = getattr(getattr(self._trainer, "datamodule", None), "user", None)
+        if user is None:
             raise ValueError(
-                "training wants a data module with a user: trainer.fit(module, datamodule=InteractiveDataModule(...))"
+                "training needs a simulated user: trainer.fit(module, datamodule=InteractiveDataModule(...)), "
+                "or module.user = SimulatedUser()"
             )
-        return datamodule.user
+        return user
+
+    @user.setter
+    def user(self, user: User) -> None:
+        self._user = user
 
     @torch.no_grad()
-    def seen(self, batch: Batch) -> Tensor:
-        """The mask that the user is shown, (B, 1, H, W) probability, from the network in eval mode."""
+    def predict_prev_mask(self, batch: Batch) -> Tensor:
+        """The mask that the user is shown: (B, 1, H, W) probability, from the network in eval mode."""
         training = self.network.training
         self.network.eval()
         logits = self(batch).logits[:, :1]
@@ -99,39 +114,43 @@ class ClickModule(pl.LightningModule):
         return logits.float().sigmoid()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Makes a step's randomness a function of (seed, rank, step): a resumed run goes on as if never stopped.
+        """Seeds a step's randomness by (seed, rank, step), so that a resumed run continues as if never interrupted.
 
-        What the devices agree on is one of (seed, step).
+        The generator that all devices share is seeded by (seed, step).
         """
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
-        step = batches.processed  # not `total_batch_idx`: it counts a step twice that Ctrl-C broke off
-        torch.manual_seed(_mixed(seed, self.global_rank, step))
-        self.user.agreed = torch.Generator().manual_seed(_mixed(seed, step))
+        step = batches.processed  # not `total_batch_idx`, which counts a step interrupted by Ctrl-C twice
+        torch.manual_seed(_combined_seed(seed, self.global_rank, step))
+        self.user.shared_generator = torch.Generator().manual_seed(_combined_seed(seed, step))
+
+    def mean_over_ranks(self, value: Tensor) -> Tensor:
+        """The mean of a tensor over all processes; the tensor itself without a trainer."""
+        return value if self._trainer is None else self._trainer.strategy.reduce(value, reduce_op="mean")
 
     def validation_step(
         self, batch: list[EvaluationObject | SkippedObject], batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Nothing: `NoCCallback` plays the objects of the batch."""
+        """Does nothing: `NoCCallback` plays the objects of the batch."""
 
     def test_step(self, batch: list[EvaluationObject | SkippedObject], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Nothing: `NoCCallback` plays the objects of the batch."""
+        """Does nothing: `NoCCallback` plays the objects of the batch."""
 
     def parameter_groups(self) -> Any:
-        """What the optimiser is given; a method with several learning rates overrides this."""
+        """The optimiser's parameters; a method with several learning rates overrides this."""
         return self.network.parameters()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam and a step schedule per epoch (docs/training.md#schedules)."""
+        """Adam, and a learning rate that falls at milestones (docs/training.md#schedules)."""
         optimizer = torch.optim.Adam(self.parameter_groups(), lr=self.learning_rate)
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, self.milestones, gamma=0.1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Names the method, so that `clicklab.load` can rebuild the network from the file alone."""
+        """Records the method, so that `clicklab.load` can rebuild the network from the file alone."""
         checkpoint["clicklab_method"] = self.method
 
 
-def _mixed(*numbers: int) -> int:
-    """One seed made of several numbers."""
+def _combined_seed(*numbers: int) -> int:
+    """One seed derived from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

@@ -62,7 +62,7 @@ class FineTune(ClickModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Random clicks, 1..max_rounds rounds without gradient, one pass that is learnt from."""
-        batch = self.user.warm_up(batch, self.seen, rounds=self.user.rounds(1, self.max_rounds))
+        batch = self.user.warm_up(batch, self.predict_prev_mask, rounds=self.user.rounds(1, self.max_rounds))
         loss = click_loss(self(batch), batch.target)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
@@ -114,7 +114,7 @@ class CFRICL(FineTune):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted sum of the losses after each round; no gradient flows through the mask handed on."""
-        shown = None if self.learn_first else self.seen(batch)
+        shown = None if self.learn_first else self.predict_prev_mask(batch)
         losses = []
         for beta in self.betas[: self.user.rounds(self.min_rounds, self.max_rounds)]:
             if shown is not None:

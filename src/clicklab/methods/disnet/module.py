@@ -128,7 +128,7 @@ class DISNet(ClickModule):
         weights = self.loss
         terms = set_terms(
             proposals.extras["masks"], proposals.extras["class_logits"], sets, target, weights.focal, weights.dice,
-            weights.no_object, self._mean_over_ranks,
+            weights.no_object, self.mean_over_ranks,
         )  # fmt: skip
         return {
             "focal": weights.focal * terms.focal,
@@ -163,9 +163,6 @@ class DISNet(ClickModule):
         warmup = round(self.warmup_epochs * per_epoch)
         schedule = warmup_cosine(optimizer, min(warmup, steps - 1), steps, FIRST_RATE)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _mean_over_ranks(self, count: Tensor) -> Tensor:
-        return self.trainer.strategy.reduce(count, reduce_op="mean")
 
 
 def choose_best(proposals: Prediction, target: Tensor) -> tuple[Chosen, Tensor]:

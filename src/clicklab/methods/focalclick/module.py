@@ -56,7 +56,7 @@ class FocalClick(ClickModule):
         Source: docs/methods/focalclick.md#training.
         """
         boxes = draw_boxes(batch.target, np.random.default_rng(int(torch.randint(2**62, ()))))
-        batch = self.user.warm_up(batch, self.seen)
+        batch = self.user.warm_up(batch, self.predict_prev_mask)
         coarse = self(batch)
         views = focus_views(batch, boxes)
         fine = self.network.refine(views.image, views.clicks, coarse, views.boxes)

@@ -70,16 +70,16 @@ class PiClick(ClickModule):
         """Few random clicks, some rounds on a random candidate, then a pass whose candidates share the targets."""
         batch = batch.replace(clicks=choose_first_clicks(batch.clicks, self.first_clicks))
         first = batch.clicks if self.judge_by_first_clicks else None
-        batch = self.user.warm_up(batch, lambda now: self.seen(now, feasible_sets(now, first)))
+        batch = self.user.warm_up(batch, lambda now: self.predict_prev_mask(now, feasible_sets(now, first)))
         prediction = self(batch)
-        terms = set_loss(prediction.extras, feasible_sets(batch), batch.target, self.loss, self._mean_over_ranks)
+        terms = set_loss(prediction.extras, feasible_sets(batch), batch.target, self.loss, self.mean_over_ranks)
         loss = torch.stack(list(terms.values())).sum()
         self.log("train/loss", loss, prog_bar=True)
         self.log_dict({f"train/{name}": value for name, value in terms.items()})
         return loss
 
     @torch.no_grad()
-    def seen(self, batch: Batch, sets: MaskSets | None = None) -> Tensor:
+    def predict_prev_mask(self, batch: Batch, sets: MaskSets | None = None) -> Tensor:
         """The candidate that the user is shown, (B, 1, H, W) probability, from the network in eval mode.
 
         Args:
@@ -105,6 +105,3 @@ class PiClick(ClickModule):
         if self.layer_decay is None:
             return super().parameter_groups()
         return layer_decay_groups(self.network, self.learning_rate, self.layer_decay)
-
-    def _mean_over_ranks(self, count: Tensor) -> Tensor:
-        return self.trainer.strategy.reduce(count, reduce_op="mean")

@@ -47,7 +47,7 @@ class SimpleClick(ClickModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Plays some rounds without gradient, then learns from one pass (docs/training.md#iterative-loop)."""
-        batch = self.user.warm_up(batch, self.seen)
+        batch = self.user.warm_up(batch, self.predict_prev_mask)
         loss = click_loss(self(batch), batch.target)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss

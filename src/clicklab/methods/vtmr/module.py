@@ -94,15 +94,15 @@ class VTMR(ClickModule):
             both dialogues, ready for the pass that is learnt from; None where there is no second one.
         """
         if self.second == "none":
-            return self.user.warm_up(batch, self.seen, self.user.rounds(0, self.rounds)), None
-        if torch.rand((), generator=self.user.agreed) < self.blank_share:
+            return self.user.warm_up(batch, self.predict_prev_mask, self.user.rounds(0, self.rounds)), None
+        if torch.rand((), generator=self.user.shared_generator) < self.blank_share:
             return batch, None
-        predicted = self.seen(batch)
+        predicted = self.predict_prev_mask(batch)
         spoilt = spoilt_targets(batch.target, mask_iou(predicted, batch.target), rng)
         rounds = self.user.rounds(0, self.rounds)
-        own, other = (
-            self.user.warm_up(self.user.respond(batch, mask), self.seen, rounds) for mask in (predicted, spoilt)
-        )
+        begun = (self.user.respond(batch, mask) for mask in (predicted, spoilt))
+        begun = (self.user.respond(batch, mask) for mask in (predicted, spoilt))
+        own, other = (self.user.warm_up(dialogue, self.predict_prev_mask, rounds) for dialogue in begun)
         return own, other
 
     def supervised(self, coarse: Prediction, batch: Batch, boxes: Tensor) -> dict[str, Tensor]:
@@ -126,7 +126,7 @@ class VTMR(ClickModule):
             counts = (mask_iou(own.prev_mask, own.target) > self.alpha).float()
         self.log("train/counted", counts.mean(), batch_size=len(own))
         # all ranks decide alike: a pass on some only would hang where batch statistics are shared
-        if not self.trainer.strategy.reduce(counts.sum(), reduce_op="sum") > 0:
+        if not self.mean_over_ranks(counts.sum()) > 0:
             return counts.sum()
         answer = self(own if other is None else other)
         if self.second == "supervise":
