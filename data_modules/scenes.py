@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -16,6 +17,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from clicklab.records import IGNORE, EvaluationObject, SkippedObject
+from data_modules.formats.image_reading import AS_USUAL, ImageReading
+from data_modules.formats.notes import Notes
 
 
 class BrokenScene(ValueError):
@@ -48,6 +51,7 @@ class Scene:
         objects: object id (> 0) -> where it is. Ids in `layers` that are not listed here count as background.
         name: file stem of the image.
         initial_masks: object id -> (H, W) bool mask to start the dialogue from, None when the set has none.
+        faults: object id -> why it has no pixels, for objects whose annotation cannot be used.
 
     Raises:
         BrokenScene: image and layers differ in size or type, or an object names a layer or parent that does not exist.
@@ -58,6 +62,7 @@ class Scene:
     objects: dict[int, SceneObject]
     name: str
     initial_masks: dict[int, np.ndarray] | None = None
+    faults: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
@@ -111,15 +116,24 @@ class SceneDataset(Dataset[Scene], ABC):
             {"images": 50, "objects": 50}. All three serve `clicklab data check`.
         given: folder and options of a dataset that was opened by name (`open_dataset`), for the record.
         overlap: benchmarks that share images with this split; training on it is refused unless the source allows it.
+        negatives: scenes without any object are there on purpose, as training samples without target.
+        reading: how image files are read.
+        notes: what the reader noticed about files that it could read.
     """
 
     name: str = ""
     view_scale: float = 1.0
     overlap: str = ""
+    negatives: bool = False
+    reading: ImageReading = AS_USUAL
     given: Mapping[str, Any] | None = None
     page: ClassVar[str] = ""
     licence: ClassVar[str] = ""
     published: ClassVar[Mapping[str, int]] = {}
+
+    @cached_property
+    def notes(self) -> Notes:
+        return Notes()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -169,7 +183,7 @@ class EvaluationObjects(Dataset[EvaluationObject | SkippedObject]):
             return SkippedObject(scene.name, object_id, index, f"the annotation has no object {object_id}")
         target = scene.mask(object_id)
         if not (target == 1).any():
-            return SkippedObject(scene.name, object_id, index, "empty mask")
+            return SkippedObject(scene.name, object_id, index, scene.faults.get(object_id, "empty mask"))
         initial = None if scene.initial_masks is None else scene.initial_masks.get(object_id)
         return EvaluationObject(scene.image, target, scene.name, object_id, index, initial)
 

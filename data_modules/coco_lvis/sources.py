@@ -11,7 +11,8 @@ import numpy as np
 
 from data_modules.coco_lvis.layered_build import Made
 from data_modules.coco_lvis.rule import Thresholds, combine
-from data_modules.formats.files import decode, read_bytes
+from data_modules.formats.decoding import decode
+from data_modules.formats.files import file_below, need_inside, read_bytes
 from data_modules.formats.instance_index import InstanceIndex
 from data_modules.formats.rasterise import segmentation_region
 from data_modules.formats.regions import Region, region_of
@@ -90,15 +91,21 @@ def _panoptic_regions(
     annotations = index.annotations(image)
     if not annotations:
         return [], []
-    path = segments / str(annotations[0].get("file_name"))
+    try:
+        name = need_inside(
+            str(annotations[0].get("file_name")), index.path, f"the file of image {index.image_ids[image]}"
+        )
+    except ValueError as error:
+        raise BrokenScene(str(error)) from error
+    path = file_below(segments, name)
     pixels = decode(read_bytes(path), path).astype(np.int32)
     if pixels.shape[:2] != size:
         raise BrokenScene(f"{path}: {pixels.shape[:2]} pixels, but {index.path} says {size} (height, width)")
     ids = pixels[..., 2] + 256 * pixels[..., 1] + 65536 * pixels[..., 0]
     try:
         for segment in annotations[0]["segments_info"]:
-            (things if segment["category_id"] in index.things else stuff)[segment["id"]] = None
-    except (KeyError, TypeError) as error:
+            (things if segment["category_id"] in index.things else stuff)[int(segment["id"])] = None
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BrokenScene(f"{index.path}: segments of {path.name} without id or category_id") from error
     return [region_of(ids == key) for key in things], [region_of(ids == key) for key in stuff]
 
@@ -110,7 +117,10 @@ def common_images(
     only one."""
     places = [_annotated(index) for index in (coco, lvis) if index is not None]
     if coco is not None and lvis is not None:
-        listed = {Path(coco.name(at)).stem: at for at in range(len(coco))}
+        listed: dict[str, int] = {}
+        for at in range(len(coco)):
+            if listed.setdefault(_stem(coco, at), at) != at:
+                raise ValueError(f"{coco.path}: two images have the name {_stem(coco, at)!r}; rename one")
         pairs = {name: (listed[name], at) for name, at in places[-1].items() if name in listed}
         if not pairs:
             raise ValueError(f"{coco.path} and {lvis.path} have no image in common; are they of the same split?")
@@ -121,11 +131,16 @@ def common_images(
     return list(pairs), tuple(pairs.values())
 
 
+def _stem(index: InstanceIndex, image: int) -> str:
+    """Name of an image's files: that of the image without folder and ending."""
+    return Path(index.name(image).replace("\\", "/")).stem
+
+
 def _annotated(index: InstanceIndex) -> dict[str, int]:
     """Name -> index of the images with annotations. Raises ValueError when two of them have one name."""
     found: dict[str, int] = {}
     for image in np.flatnonzero(np.diff(index.first)).tolist():
-        name = Path(index.name(image)).stem
+        name = _stem(index, image)
         if found.setdefault(name, image) != image:
             raise ValueError(f"{index.path}: two annotated images have the name {name!r}")
     return found

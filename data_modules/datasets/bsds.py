@@ -14,7 +14,11 @@ from typing import ClassVar
 import numpy as np
 
 from data_modules.formats.bsds_regions import Regions, extract_regions
-from data_modules.formats.files import list_images, need_folder, read_mat, read_rgb
+from data_modules.formats.files import list_images, need_folder, need_same_size
+from data_modules.formats.image_reading import AS_USUAL, ImageReading
+from data_modules.formats.images import read_rgb
+from data_modules.formats.mat_files import read_mat, small_ids
+from data_modules.formats.notes import brief
 from data_modules.scenes import BrokenScene, Scene, SceneDataset
 
 
@@ -48,6 +52,7 @@ class BSDS500(SceneDataset):
         min_share: float = 0.002,
         max_share: float = 0.6,
         duplicate_iou: float = 0.7,
+        reading: ImageReading = AS_USUAL,
     ) -> None:
         """Lists the images; annotations are read on demand and kept compressed.
 
@@ -58,17 +63,22 @@ class BSDS500(SceneDataset):
             min_share: regions below this share of the image are dropped.
             max_share: regions above this share of the image are dropped.
             duplicate_iou: of regions of different annotators that overlap more than this, the largest stays.
+            reading: how image files are read.
+
+        Raises:
+            FileNotFoundError: a folder is missing, or no image is left.
+            ValueError: unknown split.
         """
         wanted = split.split("+")
         if unknown := [part for part in wanted if part not in self.splits]:
             raise ValueError(
                 f"BSDS500 has no split {unknown[0]!r}; give one of {', '.join(self.splits)}, or several joined by +"
             )
-        self.split = split
+        self.split, self.reading = split, reading
         self.min_share, self.max_share, self.duplicate_iou = min_share, max_share, duplicate_iou
         self.images: list[Path] = []
         for part in wanted:
-            self.images += list_images(need_folder(root, "data", "images", part, page=self.page))
+            self.images += list_images(need_folder(root, "data", "images", part, page=self.page), self.notes)
             need_folder(root, "data", "groundTruth", part, page=self.page)
         self.left_out = self._leave_out_benchmarks(include_benchmark_images)
         if not self.images:
@@ -103,9 +113,11 @@ class BSDS500(SceneDataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Scene:
-        image = read_rgb(self.images[index])
+        image = read_rgb(self.images[index], self.reading, self.notes)
         regions = self.regions(index)
-        return Scene(image, regions.layers(), regions.objects, self.scene_name(index))
+        layers = regions.layers()
+        need_same_size(image, layers, self.images[index], self.annotation(index))
+        return Scene(image, layers, regions.objects, self.scene_name(index))
 
     def scene_name(self, index: int) -> str:
         return self.images[index].stem
@@ -142,6 +154,9 @@ def read_segmentations(path: Path) -> np.ndarray:
     """(K, H, W) int32 label maps of the K annotators, labels from 1. Raises BrokenScene naming the file."""
     annotators = read_mat(path, "groundTruth")
     try:
-        return np.stack([entry["Segmentation"][0, 0] for entry in annotators.ravel()]).astype(np.int32)
+        maps = np.stack([entry["Segmentation"][0, 0] for entry in annotators.ravel()])
     except (ValueError, IndexError, KeyError, TypeError) as error:
-        raise BrokenScene(f"{path}: not a BSDS500 annotation ({error})") from error
+        raise BrokenScene(f"{path}: not a BSDS500 annotation ({brief(error)})") from error
+    if maps.ndim != 3:
+        raise BrokenScene(f"{path}: its segmentations are no label maps (shape {maps.shape})")
+    return small_ids(maps, path)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from data_modules.datasets.instances import InstanceScenes
-from data_modules.formats.files import need_file, need_folder
+from data_modules.formats.files import file_below, need_file, need_folder
+from data_modules.formats.image_reading import AS_USUAL, ImageReading
 from data_modules.formats.instance_index import name_from_file_name
 from data_modules.formats.rasterise import PolygonRule
 
@@ -43,6 +44,8 @@ class COCO(InstanceScenes):
         images: str | Path | None = None,
         crowds: bool = False,
         polygons: PolygonRule = "coco_api",
+        negatives: bool = False,
+        reading: ImageReading = AS_USUAL,
     ) -> None:
         """Reads the annotation file once.
 
@@ -54,6 +57,8 @@ class COCO(InstanceScenes):
             images: the folder of the images, where it is not at its usual place.
             crowds: also crowd regions (run lengths), each as one object; without, they are background.
             polygons: how polygons become pixels, see `rasterise`.
+            negatives: images without annotation are scenes without object (training samples without target).
+            reading: how image files are read.
 
         Raises:
             FileNotFoundError: the json file or the image folder is missing.
@@ -71,7 +76,7 @@ class COCO(InstanceScenes):
         self.split = full
         self.overlap = "COCO_MVal" if full == "val2017" else ""
         file = need_file(Path(annotations).expanduser(), page=self.page)
-        super().__init__(file, name_from_file_name, polygons, crowds)
+        super().__init__(file, name_from_file_name, polygons, crowds, negatives, reading)
 
     def image_path(self, name: str) -> Path:
-        return self.images / name
+        return file_below(self.images, name)

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from data_modules.formats.files import need_file, need_folder, need_same_size, read_rgb
+from data_modules.formats.files import need_file, need_folder, need_same_size
 from data_modules.formats.hannotation import read_released_index, released_ids
+from data_modules.formats.image_reading import AS_USUAL, ImageReading
+from data_modules.formats.images import read_rgb
 from data_modules.formats.layered_store import INDEX, RECIPE, image_folder, layered_file, read_index, read_layered
 from data_modules.scenes import Scene, SceneDataset
 
@@ -37,6 +39,7 @@ class COCO_LVIS(SceneDataset):
         split: str = "val",
         annotation: str | None = None,
         images: str | Path | None = None,
+        reading: ImageReading = AS_USUAL,
     ) -> None:
         """Reads the index of a split.
 
@@ -46,6 +49,7 @@ class COCO_LVIS(SceneDataset):
             annotation: file name of a released index in the folder of the split; None takes our format where it is
                 there, else `hannotation.pickle`.
             images: the folder of the images; None takes `<split>/images`, or the folder that the builder noted.
+            reading: how image files are read.
 
         Raises:
             FileNotFoundError: a folder or the index is missing, or a build was not finished.
@@ -53,7 +57,7 @@ class COCO_LVIS(SceneDataset):
         """
         if split not in self.splits:
             raise ValueError(f"COCO_LVIS has no split {split!r}; the splits are {', '.join(self.splits)}")
-        self.split = split
+        self.split, self.reading = split, reading
         self.overlap = "COCO_MVal" if split == "val" else ""
         self.folder = need_folder(root, split, page=self.page)
         file = self.folder / (annotation or "hannotation.pickle")
@@ -81,7 +85,7 @@ class COCO_LVIS(SceneDataset):
         else:
             path = self.folder / "masks" / f"{name}.pickle"
             ids = released_ids(path, self._released.of(index))
-        image = read_rgb(image_path)
+        image = read_rgb(image_path, self.reading, self.notes)
         need_same_size(image, ids.layers, image_path, path)
         return Scene(image, ids.layers, ids.objects(), name)
 

@@ -9,7 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from data_modules.formats.files import need_folder, need_same_size, read_bgr_mask, read_rgb
+from data_modules.formats.files import need_folder, need_same_size
+from data_modules.formats.image_reading import AS_USUAL, ImageReading
+from data_modules.formats.images import read_bgr_mask, read_rgb
+from data_modules.formats.mat_files import LARGEST_ID
 from data_modules.formats.regions import Region, pack_layers, region_of
 from data_modules.scenes import Scene, SceneDataset, SceneObject
 
@@ -32,26 +35,29 @@ class DAVIS585(SceneDataset):
     licence = "research use (DAVIS 2017)"
     published: ClassVar[Mapping[str, int]] = {"objects": 585}
 
-    def __init__(self, root: str | Path | None, initial: str = "sp") -> None:
+    def __init__(self, root: str | Path | None, initial: str = "sp", reading: ImageReading = AS_USUAL) -> None:
         """Lists the sequences.
 
         Args:
             root: the folder DAVIS585.
             initial: masks to start from: "sp" (superpixels added and removed until the IoU is 0.75 to 0.85), "stm" (a
                 video network), "zero" (none).
+            reading: how image and mask files are read.
 
         Raises:
             FileNotFoundError: the folder is missing or holds no `object<j>_<frame>.png`.
-            ValueError: unknown kind of initial masks.
+            ValueError: unknown kind of initial masks, or an object number of more than five digits.
         """
         if initial not in INITIAL:
             raise ValueError(f"DAVIS585 has no initial masks {initial!r}; give one of {', '.join(INITIAL)}")
-        self.initial = initial
+        self.initial, self.reading = initial, reading
         folder = need_folder(root, page=self.page)
         self.root = folder / "data" if (folder / "data").is_dir() else folder
         frames: dict[tuple[str, str], list[int]] = {}
         for path in sorted(self.root.glob("*/object*.png")):
             if match := OBJECT_FILE.fullmatch(path.name):
+                if len(match[1]) > len(str(LARGEST_ID)):
+                    raise ValueError(f"{path}: object number {match[1][:20]} is too large; number objects 1, 2, ...")
                 frames.setdefault((path.parent.name, match[2]), []).append(int(match[1]))
         if not frames:
             raise FileNotFoundError(
@@ -67,7 +73,7 @@ class DAVIS585(SceneDataset):
     def __getitem__(self, index: int) -> Scene:
         sequence, frame, numbers = self.frames[index]
         image_path = self.root / sequence / f"{frame}.jpg"
-        image = read_rgb(image_path)
+        image = read_rgb(image_path, self.reading, self.notes)
         masks = [self._mask(image, image_path, f"object{number}_{frame}.png") for number in numbers]
         regions = [region_of(mask) for mask in masks]
         layers, layer_of = pack_numbered(regions, [number + self.first for number in numbers], image.shape[:2])
@@ -93,7 +99,7 @@ class DAVIS585(SceneDataset):
     def _mask(self, image: np.ndarray, image_path: Path, name: str) -> np.ndarray:
         """(H, W) bool mask that lies beside the image. Raises BrokenScene."""
         path = image_path.with_name(name)
-        mask = read_bgr_mask(path)
+        mask = read_bgr_mask(path, self.reading)
         need_same_size(image, mask, image_path, path)
         return mask[..., 0] > THRESHOLD
 

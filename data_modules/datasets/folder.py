@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from clicklab.records import IGNORE
-from data_modules.formats.files import list_images, need_folder, need_same_size, read_rgb
-from data_modules.formats.mask_files import KINDS, read_mask_ids
+from data_modules.formats.files import list_images, need_folder, need_same_size
+from data_modules.formats.image_reading import AS_USUAL, ImageReading
+from data_modules.formats.images import note_turned, read_picture
+from data_modules.formats.mask_files import MaskRules, read_mask_ids
+from data_modules.formats.mask_names import RULES, pair_masks
+from data_modules.formats.notes import shown
 from data_modules.formats.regions import pack_layers, region_of
 from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
 
-SEPARATORS = "_-. "
-
 
 class Folder(SceneDataset):
-    """`<root>/images/*` and `<root>/masks/*`, paired by name; one or several objects per image.
+    """`<root>/images/*` and `<root>/masks/*`, paired by name (`pair_masks`); one or several objects per image.
 
-    The masks of `images/cat.jpg` are `masks/cat.png`, or `masks/cat_anything.png` (`_`, `-`, `.` or a blank after the
-    name; several such files are several objects and may overlap), or all files of the folder `masks/cat/`. A single
-    id map keeps its own values as object ids; otherwise objects are numbered 1, 2, ... by file name, then value.
+    The masks of `images/cat.jpg` are `masks/cat.png`, or `masks/cat_anything.png` (several such files are several
+    objects and may overlap), or all files of the folder `masks/cat/`. A single id map keeps its own values as object
+    ids; otherwise objects are numbered 1, 2, ... by file name, then value.
     """
 
     name = "Folder"
@@ -39,49 +40,53 @@ class Folder(SceneDataset):
         masks: str = "masks",
         keep_apart: int = 0,
         apart: bool = False,
+        threshold: float | None = None,
+        smallest: int = 0,
+        background: str | int | None = None,
+        negatives: bool = False,
+        reading: ImageReading = AS_USUAL,
     ) -> None:
-        """Lists and pairs the files; warns about images without mask and masks without image.
+        """Lists and pairs the files; warns about images without mask, masks without image and files passed over.
 
         Args:
             root: the folder.
             split: a subfolder of `root` that holds the two folders, such as "train"; None for `root` itself.
-            kind: what the values of a mask mean, see `read_mask_ids`: "binary", "ids" or "auto".
-            ignore_value: mask pixels of this value are ignored (255 in Pascal VOC, 128 in GrabCut).
+            kind, ignore_value, threshold, smallest, background: what the values of a mask mean, see
+                `data_modules.formats.mask_files.MaskRules`.
             images: name of the folder of images.
             masks: name of the folder of masks.
             keep_apart: every so many-th image by name is kept apart, for looking at what training never saw; 0: none.
             apart: give those alone, instead of all others.
+            negatives: images without mask, or with an empty one, are scenes without object (training samples without
+                target) instead of being skipped.
+            reading: how image and mask files are read.
+
+        Raises:
+            FileNotFoundError: a folder is missing, or no image has a mask.
+            ValueError: an impossible option.
         """
-        if kind not in KINDS:
-            raise ValueError(f"Folder: kind is {kind!r}; give one of {', '.join(KINDS)}")
-        if not isinstance(ignore_value, (int, type(None))):
-            raise ValueError(f"Folder: ignore_value is {ignore_value!r}; give the value of the pixels to be ignored")
-        if ignore_value == 0:
-            raise ValueError("Folder: ignore_value=0 would ignore the background; give the value of the border pixels")
+        self.rules = MaskRules(kind, ignore_value, threshold, smallest, background)
+        self.negatives, self.reading = negatives, reading
         parts = () if split is None else (split,)
         images_folder = need_folder(root, *parts, images, page=self.page)
         self.masks_folder = need_folder(root, *parts, masks, page=self.page)
-        self.kind, self.ignore_value = kind, ignore_value
-        self.images = list_images(images_folder)
+        self.images = list_images(images_folder, self.notes)
         if not self.images:
             raise FileNotFoundError(f"{images_folder} holds no image files; {self.page}")
-        self.masks, self._unpaired = pair_masks(self.images, self.masks_folder)
+        self.masks, self._unpaired = pair_masks(self.images, self.masks_folder, self.notes)
         if keep_apart:
             self.images = [path for n, path in enumerate(self.images) if (n % keep_apart == keep_apart - 1) == apart]
         self._ids: dict[int, list[int]] = {}
         self._warn_unpaired(images_folder)
 
     def _warn_unpaired(self, images_folder: Path) -> None:
-        bare = [path.name for path in self.images if not self.masks[path.name]]
+        bare = [] if self.negatives else [path.name for path in self.images if not self.masks[path.name]]
         if len(bare) == len(self.images):
-            raise FileNotFoundError(
-                f"none of the {len(bare)} images in {images_folder} has a mask in {self.masks_folder}; {self.page}"
-            )
+            raise FileNotFoundError(f"none of the {len(bare)} images has a mask in {self.masks_folder}: {RULES}")
         loose = [path.name for path in self._unpaired]
         for names, text in ((bare, "images have no mask and are skipped"), (loose, "masks have no image")):
             if names:
-                shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-                warnings.warn(f"{images_folder.parent}: {len(names)} {text}: {shown}", stacklevel=3)
+                self.notes.add(text, f"{images_folder.parent}: {len(names)} {text}: {shown(names, 5)} ({RULES})")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -89,9 +94,14 @@ class Folder(SceneDataset):
     def __getitem__(self, index: int) -> Scene:
         image_path = self.images[index]
         maps = self._read_masks(index)
-        image = read_rgb(image_path)
+        picture = read_picture(image_path, self.reading, self.notes)
+        note_turned(picture, image_path, self.reading, self.notes)
+        image = picture.pixels
         for path, ids in maps:
             need_same_size(image, ids, image_path, path)
+        if not maps:
+            self._ids[index] = []
+            return Scene(image, np.zeros((*image.shape[:2], 1), dtype=np.int32), {}, self.scene_name(index))
         layers, objects = merge_maps([ids for _, ids in maps])
         self._ids[index] = list(objects)
         return Scene(image, layers, objects, self.scene_name(index))
@@ -110,46 +120,26 @@ class Folder(SceneDataset):
         """Ids of one image, from its masks alone; [0] when they cannot be read."""
         if index not in self._ids:
             try:
-                maps = [ids for _, ids in self._read_masks(index)]
-                self._ids[index] = list(range(1, 1 + sum(len(map_ids(ids)) for ids in maps)))
-                if len(maps) == 1:
-                    self._ids[index] = map_ids(maps[0])
+                found = [map_ids(ids) for _, ids in self._read_masks(index)]
             except BrokenScene:
-                self._ids[index] = [0]
+                found = [[0]]
+            # the ids of a single map stay, those of several are numbered through
+            count = sum(len(ids) for ids in found)
+            self._ids[index] = found[0] if len(found) == 1 else list(range(1, 1 + count))
         return self._ids[index]
 
     def _read_masks(self, index: int) -> list[tuple[Path, np.ndarray]]:
+        """The mask files of one image with their (H, W) ids; none for an image that is a negative on purpose."""
         image = self.images[index]
         paths = self.masks[image.name]
+        maps = [(path, read_mask_ids(path, self.rules, self.reading, self.notes)) for path in paths]
+        if any((ids > 0).any() for _, ids in maps):
+            return maps
+        if self.negatives:
+            return []
         if not paths:
-            raise BrokenScene(f"{image}: no mask {image.stem}.* in {self.masks_folder}")
-        maps = [(path, read_mask_ids(path, self.kind, self.ignore_value)) for path in paths]
-        if not any((ids > 0).any() for _, ids in maps):
-            raise BrokenScene(f"{paths[0]}: empty mask, no pixel belongs to an object")
-        return maps
-
-
-def pair_masks(images: list[Path], folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
-    """Image file name -> its mask files (maybe none); and the masks that belong to no image."""
-    by_stem: dict[str, list[Path]] = {image.stem: [] for image in images}
-    loose = []
-    for path in list_images(folder):
-        owner = _owner(path.stem, by_stem)
-        (loose if owner is None else by_stem[owner]).append(path)
-    for subfolder in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if subfolder.name in by_stem:
-            by_stem[subfolder.name] += list_images(subfolder)
-        else:
-            loose += list_images(subfolder)
-    return {image.name: by_stem[image.stem] for image in images}, loose
-
-
-def _owner(stem: str, stems: dict[str, list[Path]]) -> str | None:
-    """The image stem that a mask stem belongs to: the same, or the longest that it starts with before a separator."""
-    if stem in stems:
-        return stem
-    cuts = (stem[:position] for position in range(len(stem) - 1, 0, -1) if stem[position] in SEPARATORS)
-    return next((cut for cut in cuts if cut in stems), None)
+            raise BrokenScene(f"{image}: no mask {image.stem}.* in {self.masks_folder}; negatives=true keeps it")
+        raise BrokenScene(f"{paths[0]}: empty mask, no pixel belongs to an object; negatives=true keeps it")
 
 
 def map_ids(ids: np.ndarray) -> list[int]:

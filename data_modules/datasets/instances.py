@@ -3,7 +3,6 @@ asked for."""
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from data_modules.formats.files import read_rgb
-from data_modules.formats.instance_index import InstanceIndex, read_instance_index
+from data_modules.formats.image_reading import AS_USUAL, ImageReading
+from data_modules.formats.images import note_turned, read_picture
+from data_modules.formats.instance_index import UNDRAWN, InstanceIndex, read_instance_index
+from data_modules.formats.notes import brief
 from data_modules.formats.rasterise import PolygonRule, need_polygon_rule, segmentation_region
 from data_modules.formats.regions import Region, pack_layers
 from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
@@ -36,25 +37,35 @@ class InstanceScenes(SceneDataset):
         name_of: Callable[[Mapping[str, Any]], str],
         polygons: PolygonRule,
         crowds: bool,
+        negatives: bool = False,
+        reading: ImageReading = AS_USUAL,
     ) -> None:
         """Reads the file once (seconds to half a minute for the large ones) and keeps a few numbers per object.
+
+        Args:
+            annotations: the json file.
+            name_of: image file of an element of `images`.
+            polygons: how polygons become pixels.
+            crowds: crowd regions are objects.
+            negatives: images without annotation are scenes without object.
+            reading: how image files are read.
 
         Raises:
             ValueError: the file is damaged, of another kind, or holds no annotation.
         """
         need_polygon_rule(polygons)
-        self.polygons, self.crowds = polygons, crowds
-        self.index: InstanceIndex = read_instance_index(annotations, name_of)
+        self.polygons, self.crowds, self.negatives, self.reading = polygons, crowds, negatives, reading
+        self.index: InstanceIndex = read_instance_index(annotations, name_of, reading.max_pixels)
         if self.index.panoptic:
             raise ValueError(f"{annotations}: a panoptic file; this reader takes the instances (instances_*.json)")
         self.problems = self.index.problems
         for problem in self.problems:
-            warnings.warn(problem, stacklevel=3)
+            self.notes.add(problem, problem)
         usable = np.ones(len(self.index.crowds), dtype=bool) if crowds else ~self.index.crowds
         count = np.diff(np.concatenate([[0], np.cumsum(usable)])[self.index.first])
-        self._images = np.flatnonzero(count)
+        self._images = np.arange(len(count)) if negatives else np.flatnonzero(count)
         self._objects = count[self._images]
-        if not len(self._images):
+        if not self._objects.any():
             raise ValueError(f"{annotations}: no image has an annotation")
 
     def __len__(self) -> int:
@@ -62,19 +73,15 @@ class InstanceScenes(SceneDataset):
 
     def __getitem__(self, index: int) -> Scene:
         image = int(self._images[index])
-        path, size = self.image_path(self.index.name(image)), self.index.size(image)
-        pixels = read_rgb(path)
-        if pixels.shape[:2] != size:
-            raise BrokenScene(
-                f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, but {self.index.path} says {size[1]}x{size[0]}"
-            )
-        regions = self._regions(image, size)
+        size = self.index.size(image)
+        pixels = self._pixels(self.image_path(self.index.name(image)), size)
+        regions, faults = self._regions(image, size)
         layers, layer_of = pack_layers(regions, size)
         objects = {number: SceneObject(layer) for number, layer in enumerate(layer_of, start=1)}
-        return Scene(pixels, layers, objects, self.scene_name(index))
+        return Scene(pixels, layers, objects, self.scene_name(index), faults=faults)
 
     def scene_name(self, index: int) -> str:
-        return Path(self.index.name(int(self._images[index]))).stem
+        return Path(self.index.name(int(self._images[index])).replace("\\", "/")).stem
 
     def objects(self) -> list[tuple[int, int]]:
         counts = enumerate(self._objects.tolist())
@@ -88,13 +95,32 @@ class InstanceScenes(SceneDataset):
         """Mask of one annotation. Raises ValueError when it cannot be used."""
         return segmentation_region(annotation.get("segmentation"), size, self.polygons, canvas)
 
-    def _regions(self, image: int, size: tuple[int, int]) -> list[Region | None]:
+    def _pixels(self, path: Path, size: tuple[int, int]) -> np.ndarray:
+        """(H, W, 3) uint8 of an image. Raises BrokenScene where it has another size than the json file says."""
+        picture = read_picture(path, self.reading, self.notes)
+        height, width = picture.pixels.shape[:2]
+        if (height, width) != size:
+            reason = ""
+            if picture.orientation > 1 and (width, height) == size and self.reading.exif == "turn":
+                reason = ": its EXIF tag turns it; exif=ignore reads images as stored"
+            said = f"{self.index.path} says {size[1]}x{size[0]}"
+            raise BrokenScene(f"{path}: {width}x{height} pixels, but {said}{reason}")
+        note_turned(picture, path, self.reading, self.notes)
+        return picture.pixels
+
+    def _regions(self, image: int, size: tuple[int, int]) -> tuple[list[Region | None], dict[int, str]]:
+        """The mask of every annotation of an image, and object number -> why it has none."""
         canvas = np.zeros(size, dtype=np.uint8)
         regions: list[Region | None] = []
-        for annotation in self.index.annotations(image, self.crowds):
+        faults: dict[int, str] = {}
+        for number, annotation in enumerate(self.index.annotations(image, self.crowds), start=1):
             try:
                 regions.append(self.draw(annotation, size, canvas))
-            except ValueError:
-                # named in `problems` where the structure is at fault; the other objects of the image stay usable
+                if regions[-1] is None:
+                    faults[number] = f"annotation {brief(str(annotation.get('id')), 20)} covers no pixel of the image"
+            except ValueError as error:  # the other objects of the image stay usable
                 regions.append(None)
-        return regions
+                faults[number] = f"annotation {brief(str(annotation.get('id')), 20)}: {brief(error, 120)}"
+                if not any(UNDRAWN in problem for problem in self.problems):  # else told when the file was opened
+                    self.notes.add(UNDRAWN, f"{self.index.path}: {faults[number]}")
+        return regions, faults

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from data_modules.datasets.instances import InstanceScenes
-from data_modules.formats.files import need_file, need_folder
+from data_modules.formats.files import file_below, need_file, need_folder
+from data_modules.formats.image_reading import AS_USUAL, ImageReading
 from data_modules.formats.instance_index import name_from_url
 from data_modules.formats.rasterise import segmentation_fault
 from data_modules.formats.regions import Region, region_of
@@ -47,6 +48,8 @@ class LVIS(InstanceScenes):
         annotations: str | Path | None = None,
         images: str | Path | None = None,
         polygons: Literal["fill_poly", "coco_api", "lvis"] = "fill_poly",
+        negatives: bool = False,
+        reading: ImageReading = AS_USUAL,
     ) -> None:
         """Reads the annotation file once.
 
@@ -57,6 +60,8 @@ class LVIS(InstanceScenes):
             images: the folder that holds train2017 and val2017, or one folder with all images.
             polygons: fill_poly as RITM and SimpleClick draw them; coco_api by pycocotools; lvis by the `lvis` package
                 (the same pixels).
+            negatives: images without annotation are scenes without object (training samples without target).
+            reading: how image files are read.
 
         Raises:
             FileNotFoundError: no json file or no image folder.
@@ -76,15 +81,16 @@ class LVIS(InstanceScenes):
         self._draw_with_package = lvis_drawing() if polygons == "lvis" else None
         found = Path(annotations).expanduser() if annotations else find_lvis_json(root, split, self.files)
         file = need_file(found, page=self.page)
-        super().__init__(file, name_from_url, "coco_api" if polygons == "lvis" else polygons, crowds=True)
+        rule = "coco_api" if polygons == "lvis" else polygons
+        super().__init__(file, name_from_url, rule, True, negatives, reading)
 
     def image_path(self, name: str) -> Path:
         folder, _, file = name.rpartition("/")
-        if "" in self.folders:
+        if folder and folder in self.folders:
+            return self.folders[folder] / file
+        if folder in FOLDERS and "" in self.folders:  # all images in one folder, whatever COCO's had been
             return self.folders[""] / file
-        if folder:
-            return self.folders.get(folder, self.root / folder) / file
-        candidates = [path / file for path in self.folders.values()]
+        candidates = [file_below(path, name) for path in (*self.folders.values(), self.root)]
         return next((path for path in candidates if path.is_file()), candidates[0])
 
     def draw(self, annotation: dict[str, Any], size: tuple[int, int], canvas: np.ndarray) -> Region | None:

@@ -15,7 +15,9 @@ import cv2
 import numpy as np
 
 from data_modules.datasets.pairs import PairedMasks
-from data_modules.formats.files import first_stem, need_folder, read_bgr_mask
+from data_modules.formats.files import first_stem, need_folder
+from data_modules.formats.image_reading import AS_USUAL, ImageReading
+from data_modules.formats.images import read_bgr_mask
 from data_modules.scenes import BrokenScene, Scene, SceneObject
 
 SIMPLECLICK_PAGE = "the data section of the SimpleClick repository (github.com/uncbiag/SimpleClick)"
@@ -47,7 +49,11 @@ class LabelledMasks(PairedMasks):
         for index, image in enumerate(self.images):
             try:
                 path = self.masks.get(first_stem(image))
-                listed += [(index, key) for key in _present(self.ids(read_bgr_mask(path)))] if path else [(index, 0)]
+                listed += (
+                    [(index, key) for key in _present(self.ids(read_bgr_mask(path, self.reading)))]
+                    if path
+                    else [(index, 0)]
+                )
             except BrokenScene:
                 listed.append((index, 0))
         return listed
@@ -68,16 +74,23 @@ class ssTEM(LabelledMasks):
     images_folder = "raw"
     masks_folder = "mitochondria"
 
-    def __init__(self, root: str | Path, connectivity: int = 8) -> None:
-        """Lists `root`, which holds raw and mitochondria, or stack1 with both.
+    def __init__(self, root: str | Path, connectivity: int = 8, reading: ImageReading = AS_USUAL) -> None:
+        """Lists the files.
 
-        Raises ValueError for a connectivity besides 4 and 8.
+        Args:
+            root: the folder that holds raw and mitochondria, or stack1 with both.
+            connectivity: 8 or 4, which pixels belong together.
+            reading: how image and mask files are read.
+
+        Raises:
+            ValueError: another connectivity.
+            FileNotFoundError: a folder is missing or holds no image.
         """
         if connectivity not in (4, 8):
             raise ValueError(f"connectivity is {connectivity}: give 8 (as published) or 4")
         self.connectivity = connectivity
         folder = need_folder(root, page=self.page)
-        super().__init__(folder / "stack1" if (folder / "stack1").is_dir() else folder)
+        super().__init__(folder / "stack1" if (folder / "stack1").is_dir() else folder, reading)
 
     def ids(self, mask: np.ndarray) -> np.ndarray:
         _, labels = cv2.connectedComponents(np.ascontiguousarray(mask[..., 0]), connectivity=self.connectivity)
@@ -96,15 +109,22 @@ class OAIZIB(LabelledMasks):
     images_folder = "image"
     masks_folder = "annotations"
 
-    def __init__(self, root: str | Path, split: str = "test") -> None:
-        """Lists one split (train, val or test).
+    def __init__(self, root: str | Path, split: str = "test", reading: ImageReading = AS_USUAL) -> None:
+        """Lists one split.
 
-        Raises ValueError for another name, FileNotFoundError when its folder is missing.
+        Args:
+            root: the folder that holds the splits.
+            split: train, val or test.
+            reading: how image and mask files are read.
+
+        Raises:
+            ValueError: another split.
+            FileNotFoundError: its folder is missing or holds no image.
         """
         if split not in ("train", "val", "test"):
             raise ValueError(f"OAIZIB has no split {split!r}; give train, val or test")
         self.split = split
-        super().__init__(need_folder(root, split, page=self.page))
+        super().__init__(need_folder(root, split, page=self.page), reading)
 
     def ids(self, mask: np.ndarray) -> np.ndarray:
         return mask[..., 0].astype(np.int32)

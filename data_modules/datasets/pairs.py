@@ -8,7 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from data_modules.formats.files import first_stem, list_images, need_folder, need_same_size, read_bgr_mask, read_rgb
+from data_modules.formats.files import first_stem, list_images, need_folder, need_same_size
+from data_modules.formats.image_reading import AS_USUAL, ImageReading
+from data_modules.formats.images import read_bgr_mask, read_rgb
 from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
 
 
@@ -21,13 +23,22 @@ class PairedMasks(SceneDataset):
     images_folder: ClassVar[str] = ""
     masks_folder: ClassVar[str] = ""
 
-    def __init__(self, root: str | Path) -> None:
-        """Lists `root`. Raises FileNotFoundError when one of the two folders is missing or holds no image."""
+    def __init__(self, root: str | Path, reading: ImageReading = AS_USUAL) -> None:
+        """Lists the files.
+
+        Args:
+            root: the folder that holds the two folders.
+            reading: how image and mask files are read.
+
+        Raises:
+            FileNotFoundError: one of the two folders is missing or holds no image.
+        """
+        self.reading = reading
         images = need_folder(root, self.images_folder, page=self.page)
         masks = need_folder(root, self.masks_folder, page=self.page)
         self.root = images.parent
-        self.images = list_images(images)
-        self.masks = {path.stem: path for path in list_images(masks)}
+        self.images = list_images(images, self.notes)
+        self.masks = {path.stem: path for path in list_images(masks, self.notes)}
         for folder, found in ((images, self.images), (masks, self.masks)):
             if not found:
                 raise FileNotFoundError(f"{folder} holds no image files; the set comes from {self.page}")
@@ -40,7 +51,7 @@ class PairedMasks(SceneDataset):
         mask_path = self.masks.get(first_stem(image_path))
         if mask_path is None:
             raise BrokenScene(f"{image_path}: no mask {first_stem(image_path)}.* in {self.root / self.masks_folder}")
-        image, mask = read_rgb(image_path), read_bgr_mask(mask_path)
+        image, mask = read_rgb(image_path, self.reading, self.notes), read_bgr_mask(mask_path, self.reading)
         need_same_size(image, mask, image_path, mask_path)
         return Scene(image, self.ids(mask)[..., None], {1: SceneObject(layer=0)}, self.scene_name(index))
 

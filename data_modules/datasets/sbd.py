@@ -9,7 +9,18 @@ from typing import ClassVar
 import numpy as np
 from scipy.ndimage import find_objects
 
-from data_modules.formats.files import need_file, need_folder, need_same_size, read_mat, read_rgb
+from data_modules.formats.files import (
+    file_below,
+    need_all_inside,
+    need_file,
+    need_folder,
+    need_same_size,
+    read_list,
+)
+from data_modules.formats.image_reading import AS_USUAL, ImageReading
+from data_modules.formats.images import read_rgb
+from data_modules.formats.mat_files import read_mat, small_ids
+from data_modules.formats.notes import brief
 from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
 
 BUGGY_FILL = 0.08
@@ -36,7 +47,13 @@ class SBD(SceneDataset):
         "train_noval images": 5623,
     }
 
-    def __init__(self, root: str | Path, split: str = "val", min_fill: float | None = None) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "val",
+        min_fill: float | None = None,
+        reading: ImageReading = AS_USUAL,
+    ) -> None:
         """Reads the list of names.
 
         Args:
@@ -45,6 +62,11 @@ class SBD(SceneDataset):
                 download, used by none of the papers).
             min_fill: objects with area / box area below this are dropped; None means 0.08 for training splits and 0
                 (all stay) for val, as in the official code.
+            reading: how image files are read.
+
+        Raises:
+            FileNotFoundError: a folder or the list of the split is missing.
+            ValueError: unknown split, or a list that is empty, no UTF-8 text or leads out of the folder.
         """
         if split not in self.splits:
             raise ValueError(f"SBD has no split {split!r}; the splits are {', '.join(self.splits)}")
@@ -53,9 +75,10 @@ class SBD(SceneDataset):
             self.root = self.root / "dataset"
         for folder in ("img", "inst"):
             need_folder(self.root, folder, page=self.page)
-        names = need_file(self.root, f"{split}.txt", page=self.page).read_text(encoding="utf-8").splitlines()
-        self.names = [name.strip() for name in names if name.strip()]
-        self.split = split
+        listed = need_file(self.root, f"{split}.txt", page=self.page)
+        self.names = read_list(listed)
+        need_all_inside(self.names, listed)
+        self.split, self.reading = split, reading
         self.min_fill = min_fill if min_fill is not None else (0.0 if split == "val" else BUGGY_FILL)
         self._ids: dict[int, list[int]] = {}
 
@@ -64,10 +87,10 @@ class SBD(SceneDataset):
 
     def __getitem__(self, index: int) -> Scene:
         name = self.names[index]
-        image_path, mask_path = self.root / "img" / f"{name}.jpg", self.root / "inst" / f"{name}.mat"
+        image_path = file_below(self.root / "img", f"{name}.jpg")
         ids = self._instances(index)
-        image = read_rgb(image_path)
-        need_same_size(image, ids, image_path, mask_path)
+        image = read_rgb(image_path, self.reading, self.notes)
+        need_same_size(image, ids, image_path, self.annotation(index))
         return Scene(image, ids[..., None], {key: SceneObject(0) for key in self._ids[index]}, name)
 
     def scene_name(self, index: int) -> str:
@@ -84,10 +107,13 @@ class SBD(SceneDataset):
             listed += [(index, key) for key in self._ids[index]]
         return listed
 
+    def annotation(self, index: int) -> Path:
+        """The .mat file of one image."""
+        return file_below(self.root / "inst", f"{self.names[index]}.mat")
+
     def _instances(self, index: int) -> np.ndarray:
         """(H, W) int32 instance ids without the dropped objects; notes the ids that are left."""
-        path = self.root / "inst" / f"{self.names[index]}.mat"
-        ids = read_instances(path)
+        ids = read_instances(self.annotation(index))
         drop = thin_objects(ids, self.min_fill) if self.min_fill > 0 else []
         ids[np.isin(ids, drop)] = 0
         self._ids[index] = (np.flatnonzero(np.bincount(ids.ravel())[1:]) + 1).tolist()
@@ -98,12 +124,12 @@ def read_instances(path: Path) -> np.ndarray:
     """(H, W) int32 instance ids of an `inst` file, 0 background. Raises BrokenScene naming the file."""
     struct = read_mat(path, "GTinst")
     try:
-        ids = np.asarray(struct["Segmentation"][0, 0]).astype(np.int32)
+        ids = np.asarray(struct["Segmentation"][0, 0])
     except (ValueError, IndexError, KeyError, TypeError) as error:
-        raise BrokenScene(f"{path}: not an SBD instance annotation ({error})") from error
-    if ids.ndim != 2 or ids.size == 0 or ids.min() < 0:
+        raise BrokenScene(f"{path}: not an SBD instance annotation ({brief(error)})") from error
+    if ids.ndim != 2 or ids.size == 0:
         raise BrokenScene(f"{path}: GTinst.Segmentation is not an id map (shape {ids.shape})")
-    return ids
+    return small_ids(ids, path)
 
 
 def thin_objects(ids: np.ndarray, min_fill: float) -> list[int]:

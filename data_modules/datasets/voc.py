@@ -11,14 +11,16 @@ import numpy as np
 
 from clicklab.records import IGNORE
 from data_modules.formats.files import (
-    decode,
+    file_below,
+    need_all_inside,
     need_file,
     need_folder,
     need_same_size,
-    opened_mask,
-    read_bytes,
-    read_rgb,
+    read_list,
 )
+from data_modules.formats.image_reading import AS_USUAL, ImageReading
+from data_modules.formats.images import read_bgr_mask, read_rgb
+from data_modules.formats.mask_values import read_mask_values
 from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
 
 VOID_INDEX, VOID_GRAY = 255, 220
@@ -43,21 +45,24 @@ class PascalVOC(SceneDataset):
     published: ClassVar[Mapping[str, int]] = {"train images": 1464, "val images": 1449, "trainval images": 2913}
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "trainval")
 
-    def __init__(self, root: str | Path | None, split: str = "val", true_ids: bool = False) -> None:
+    def __init__(
+        self, root: str | Path | None, split: str = "val", true_ids: bool = False, reading: ImageReading = AS_USUAL
+    ) -> None:
         """Lists the split.
 
         Args:
             root: the folder VOC2012, or a folder with VOC2012 or VOCdevkit/VOC2012 inside.
             split: train, val or trainval.
             true_ids: palette indices as object ids instead of the published gray values.
+            reading: how image and mask files are read.
 
         Raises:
             FileNotFoundError: a folder or the list of the split is missing.
-            ValueError: unknown split, or an empty list.
+            ValueError: unknown split, or a list that is empty, no UTF-8 text or leads out of the folder.
         """
         if split not in self.splits:
             raise ValueError(f"PascalVOC has no split {split!r}; give one of {', '.join(self.splits)}")
-        self.split, self.true_ids = split, true_ids
+        self.split, self.true_ids, self.reading = split, true_ids, reading
         folder = need_folder(root, page=self.page)
         nested = (folder / part for part in (".", "VOC2012", "VOCdevkit/VOC2012"))
         self.root = next((path for path in nested if (path / "JPEGImages").is_dir()), folder)
@@ -65,17 +70,16 @@ class PascalVOC(SceneDataset):
             need_folder(self.root, part, page=self.page)
         listed = need_file(self.root, "ImageSets", "Segmentation", f"{split}.txt", page=self.page)
         # one name a line, as the published readers take it: in sets of one's own a name may hold spaces
-        lines = listed.read_text(encoding="utf-8").splitlines()
-        self.names = [line.strip() for line in lines if line.strip()]
-        if not self.names:
-            raise ValueError(f"{listed} lists no images")
+        self.names = read_list(listed)
+        need_all_inside(self.names, listed)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Scene:
-        image_path, mask_path = self.root / "JPEGImages" / f"{self.names[index]}.jpg", self.annotation(index)
-        image, ids = read_rgb(image_path), self._ids(mask_path)
+        image_path = file_below(self.root / "JPEGImages", f"{self.names[index]}.jpg")
+        mask_path = self.annotation(index)
+        image, ids = read_rgb(image_path, self.reading, self.notes), self._ids(mask_path)
         need_same_size(image, ids, image_path, mask_path)
         objects = {key: SceneObject(layer=0) for key in _present(ids)}
         return Scene(image, ids[..., None], objects, self.names[index])
@@ -94,29 +98,28 @@ class PascalVOC(SceneDataset):
 
     def annotation(self, index: int) -> Path:
         """The mask file of one image."""
-        return self.root / "SegmentationObject" / f"{self.names[index]}.png"
+        return file_below(self.root / "SegmentationObject", f"{self.names[index]}.png")
 
     def _ids(self, path: Path) -> np.ndarray:
         """(H, W) int32 ids, void as -1. Raises BrokenScene naming the file."""
-        content = read_bytes(path)
         if self.true_ids:
-            ids, void = palette_indices(content, path), VOID_INDEX
+            ids, void = palette_indices(path, self.reading), VOID_INDEX
         else:
-            ids, void = cv2.cvtColor(decode(content, path), cv2.COLOR_BGR2GRAY).astype(np.int32), VOID_GRAY
+            colours = read_bgr_mask(path, self.reading)
+            ids, void = cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY).astype(np.int32), VOID_GRAY
         ids[ids == void] = IGNORE
         return ids
 
 
-def palette_indices(content: bytes, path: Path) -> np.ndarray:
+def palette_indices(path: Path, reading: ImageReading = AS_USUAL) -> np.ndarray:
     """(H, W) int32 palette indices of a PNG.
 
     Raises BrokenScene when it has no palette, because colours do not tell the ids then.
     """
-    with opened_mask(content, path) as image:
-        mode, indices = image.mode, np.array(image, dtype=np.int32)
-    if mode != "P":
-        raise BrokenScene(f"{path}: no palette (mode {mode}); true ids need the original PNG of the VOC archive")
-    return indices
+    mask = read_mask_values(path, reading)
+    if mask.palette is None:
+        raise BrokenScene(f"{path}: has no palette; true_ids needs the original PNG of the VOC archive")
+    return mask.values.astype(np.int32)
 
 
 def _present(ids: np.ndarray) -> list[int]:

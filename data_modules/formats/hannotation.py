@@ -10,10 +10,14 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from data_modules.formats.files import decode
+from data_modules.formats.decoding import decode
+from data_modules.formats.files import need_inside
 from data_modules.formats.layered_store import LayeredIds
+from data_modules.formats.notes import brief
 from data_modules.formats.restricted_pickle import load_pickle
 from data_modules.scenes import BrokenScene
+
+MOST_MASKS = 65535  # per image; the released annotation has a few hundred at most
 
 
 class ReleasedIndex(NamedTuple):
@@ -41,14 +45,19 @@ class ReleasedIndex(NamedTuple):
 def read_released_index(path: Path) -> ReleasedIndex:
     """Reads `hannotation.pickle` without running anything in it.
 
-    Raises BrokenScene naming the file when it is something else.
+    Raises BrokenScene naming the file when it is something else, or ValueError when a name in it leads elsewhere.
     """
     index = load_pickle(path)
     try:
         names = sorted(index)
         parents = [_parents(index[name]) for name in names]
-    except (AttributeError, TypeError, KeyError, ValueError, IndexError) as error:
-        raise BrokenScene(f"{path}: not a COCO+LVIS index ({error!r})") from error
+    except (AttributeError, TypeError, KeyError, ValueError, IndexError, OverflowError) as error:
+        raise BrokenScene(f"{path}: not a COCO+LVIS index ({brief(repr(error))})") from error
+    for name in names:
+        if "/" in need_inside(str(name), path, "an image name").replace("\\", "/"):
+            raise ValueError(
+                f"{path}: the image name {brief(repr(name), 60)} holds a folder; names are file names alone"
+            )
     ends = np.cumsum([len(each) for each in parents], dtype=np.int64)
     return ReleasedIndex(tuple(map(str, names)), ends, np.concatenate([*parents, np.zeros(0)]).astype(np.int32))
 
@@ -56,12 +65,15 @@ def read_released_index(path: Path) -> ReleasedIndex:
 def _parents(entry: Mapping[str, Any]) -> np.ndarray:
     """(n,) int32 parent ids (mask number + 1, 0 for none) of one entry of the index."""
     count, tree = int(entry["num_instance_masks"]), entry["hierarchy"]
+    if not 0 <= count <= MOST_MASKS:
+        raise ValueError(f"an image with {count} masks")
     parents = np.zeros(count, dtype=np.int32)
     for number, node in tree.items():
-        if node is not None and node["parent"] is not None:
-            parents[number] = node["parent"] + 1
-    if (parents > count).any():
-        raise ValueError(f"a parent number above the {count} masks of its image")
+        if node is None or node["parent"] is None:
+            continue
+        if not (0 <= number < count and 0 <= node["parent"] < count):
+            raise ValueError(f"a mask or parent number outside of the {count} masks of its image")
+        parents[number] = node["parent"] + 1
     return parents
 
 
@@ -103,10 +115,10 @@ def read_layers(path: Path) -> tuple[list[np.ndarray], list[tuple[int, int]]]:
         packed, places = content
         maps = [decode(np.asarray(png, dtype=np.uint8).tobytes(), path, cv2.IMREAD_UNCHANGED) for png in packed]
         places = [(int(layer), int(value)) for layer, value in places]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, BrokenScene):
             raise
-        raise BrokenScene(f"{path}: not layered masks ({error})") from error
+        raise BrokenScene(f"{path}: not layered masks ({brief(error)})") from error
     if not maps or any(ids.ndim != 2 or ids.dtype != np.uint8 or ids.shape != maps[0].shape for ids in maps):
         raise BrokenScene(f"{path}: the layers are not gray images of one size")
     if any(not 0 <= layer < len(maps) or not 0 < value < 256 for layer, value in places):

@@ -8,6 +8,7 @@ image are read from the file when the image is asked for.
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,11 +17,18 @@ from typing import Any
 
 import numpy as np
 
+from data_modules.formats.files import need_inside
+from data_modules.formats.image_reading import MAX_PIXELS
 from data_modules.formats.json_stream import stream_entries
-from data_modules.formats.rasterise import segmentation_fault
+from data_modules.formats.notes import brief
+from data_modules.formats.rasterise import run_length_size, segmentation_fault, size_fault
 from data_modules.scenes import BrokenScene
 
+COCO_FILE = re.compile(r"(?:COCO_[a-z]+20\d\d_)?(?P<name>\d{12}\.\w+)", re.ASCII)
 SHOWN = 3  # examples named per kind of problem
+UNDRAWN = "annotations that cannot be drawn"
+KINDS = 20  # most kinds of problems that are told apart
+LARGEST_NUMBER = 2**63 - 1
 LONGEST = 65535  # side of an image in pixels: that of the largest JPEG
 
 
@@ -76,12 +84,12 @@ class InstanceIndex:
                 for row in self.rows(image):
                     if crowds or not self.crowds[row]:
                         file.seek(int(self.starts[row]))
-                        found.append(json.loads(file.read(int(self.lengths[row]))))
+                        found.append(json.loads(file.read(int(self.lengths[row])).decode(errors="surrogateescape")))
             if any(entry["image_id"] != self.image_ids[image] for entry in found):
                 raise ValueError("other image ids")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BrokenScene(
-                f"{self.path}: changed or removed since it was opened ({error}); open the dataset again"
+                f"{self.path}: changed or removed since it was opened ({brief(error)}); open the dataset again"
             ) from error
         return found
 
@@ -99,12 +107,18 @@ def name_from_file_name(image: Mapping[str, Any]) -> str:
 def name_from_url(image: Mapping[str, Any]) -> str:
     """LVIS: `train2017/<12 digits>.jpg` from `coco_url`, because images of one LVIS split lie in both COCO folders.
 
-    Without a url (some re-exported files) the 12 digits at the end of `file_name`, without folder.
+    Without such a url (re-exported files): the twelve digits of a COCO name (`COCO_val2014_000000123456.jpg`), without
+    folder, and any other `file_name` as it stands. Without a `file_name` too: COCO's name of the id.
     """
-    url = image.get("coco_url")
-    if url:
-        return "/".join(str(url).split("/")[-2:])
-    return str(image["file_name"]).split("/")[-1].split("_")[-1]
+    folder, _, file = str(image.get("coco_url") or "").rpartition("/")
+    folder = folder.rpartition("/")[2]
+    if COCO_FILE.fullmatch(file) and folder:
+        return f"{folder}/{file}"
+    if "file_name" not in image:
+        return file or f"{int(image['id']):012d}.jpg"
+    name = str(image["file_name"])
+    coco = COCO_FILE.fullmatch(name.replace("\\", "/").rpartition("/")[2])
+    return coco["name"] if coco else name
 
 
 class _Tally:
@@ -115,6 +129,8 @@ class _Tally:
         self.counts: dict[str, int] = {}
 
     def add(self, kind: str, example: str) -> None:
+        if kind not in self.kinds and len(self.kinds) >= KINDS:
+            kind = "more annotations with other faults"
         self.counts[kind] = self.counts.get(kind, 0) + 1
         examples = self.kinds.setdefault(kind, [])
         if len(examples) < SHOWN:
@@ -130,11 +146,12 @@ class _Tally:
 class _Collector:
     """Numbers of one file while it is read."""
 
-    def __init__(self, path: Path, name_of: Callable[[Mapping[str, Any]], str]) -> None:
-        self.path, self.name_of = path, name_of
+    def __init__(self, path: Path, name_of: Callable[[Mapping[str, Any]], str], max_pixels: int) -> None:
+        self.path, self.name_of, self.max_pixels = path, name_of, max_pixels
         self.images: dict[int, tuple[int, int, bytes]] = {}
         self.image_of, self.starts, self.ids = array("q"), array("q"), array("q")
         self.lengths, self.crowds = array("i"), array("b")
+        self.run_length_sizes: dict[int, tuple[int, int]] = {}
         self.things: set[int] = set()
         self.panoptic = False
         self.tally = _Tally()
@@ -147,14 +164,18 @@ class _Collector:
         try:
             key = int(entry["id"])
             facts = int(entry["height"]), int(entry["width"]), _utf8(self.name_of(entry))
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(
-                f"{self.path}: an image without usable id, height, width or file name: {str(entry)[:120]}"
+                f"{self.path}: an image without usable id, height, width or file name: {brief(str(entry))}"
             ) from error
-        if not (1 <= facts[0] <= LONGEST and 1 <= facts[1] <= LONGEST):
+        if abs(key) > LARGEST_NUMBER:
+            raise ValueError(f"{self.path}: image id {brief(str(key), 30)} is too large; ids have 64 bits")
+        if not (1 <= facts[0] <= LONGEST and 1 <= facts[1] <= LONGEST and facts[0] * facts[1] <= self.max_pixels):
             raise ValueError(
-                f"{self.path}: image {key} is {facts[0]} x {facts[1]} pixels, wanted 1 to {LONGEST} a side"
+                f"{self.path}: image {key} is {facts[0]} x {facts[1]} pixels, wanted 1 to {LONGEST} a side and "
+                f"max_pixels={self.max_pixels} in all"
             )
+        need_inside(facts[2].decode(), self.path, f"the file of image {key}")
         if self.images.setdefault(key, facts) != facts:
             raise ValueError(
                 f"{self.path}: two different images have the id {key} ({self.images[key][2].decode()} and "
@@ -163,18 +184,20 @@ class _Collector:
 
     def annotation(self, entry: Any, start: int, stop: int) -> None:
         """Notes one element of `annotations`; one without image id is left out and named."""
-        if not isinstance(entry, dict) or not isinstance(entry.get("image_id"), int):
+        if not isinstance(entry, dict) or not _is_number(entry.get("image_id")):
             self.tally.add("annotations without image_id, left out", f"at byte {start}")
             return
         if "segments_info" in entry:
             self.panoptic = True
         elif fault := segmentation_fault(entry.get("segmentation")):
-            self.tally.add("annotations that cannot be drawn, empty objects", f"{entry.get('id')}: {fault}")
+            self.tally.add(f"{UNDRAWN}: {fault}", f"id {brief(str(entry.get('id')), 20)}")
+        elif (size := run_length_size(entry["segmentation"])) is not None:
+            self.run_length_sizes[len(self.starts)] = size
         self.image_of.append(entry["image_id"])
         self.starts.append(start)
         self.lengths.append(stop - start)
         self.crowds.append(entry.get("iscrowd") == 1)
-        self.ids.append(entry["id"] if isinstance(entry.get("id"), int) else -1)
+        self.ids.append(entry["id"] if _is_number(entry.get("id")) else -1)
 
     def finish(self) -> InstanceIndex:
         """Sorts the annotations by image, keeping their order inside an image."""
@@ -189,8 +212,12 @@ class _Collector:
             self.tally.add("annotations of images that are not listed, left out", f"image_id {owner[row]}")
         for key in _repeated(np.array(self.ids, dtype=np.int64)):
             self.tally.add("annotation ids given twice, all kept as objects of their own", str(key))
-        rows = np.flatnonzero(known)[np.argsort(image[known], kind="stable")]
         facts = list(self.images.values())
+        for row, found in self.run_length_sizes.items():
+            size = facts[image[row]][:2]
+            if known[row] and found != size:
+                self.tally.add(f"{UNDRAWN}: {size_fault(found, size)}", f"id {self.ids[row]}")
+        rows = np.flatnonzero(known)[np.argsort(image[known], kind="stable")]
         return InstanceIndex(
             self.path,
             image_ids,
@@ -204,6 +231,11 @@ class _Collector:
             frozenset(self.things),
             self.tally.lines(self.path),
         )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a json value is a whole number that 64 bits hold."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
 
 
 def _utf8(name: str) -> bytes:
@@ -222,23 +254,37 @@ def _repeated(ids: np.ndarray) -> Iterator[int]:
     yield from values[counts > 1].tolist()
 
 
-def read_instance_index(path: Path, name_of: Callable[[Mapping[str, Any]], str] = name_from_file_name) -> InstanceIndex:
+def read_instance_index(
+    path: Path,
+    name_of: Callable[[Mapping[str, Any]], str] = name_from_file_name,
+    max_pixels: int = MAX_PIXELS,
+) -> InstanceIndex:
     """Reads a COCO instances, COCO panoptic or LVIS file once, from front to back.
 
     Args:
         path: the json file.
         name_of: image file of an element of `images`.
+        max_pixels: an image of more pixels is refused.
 
     Raises:
-        ValueError: naming the file: cut off, not such a file, or two different images with one id.
+        ValueError: naming the file: cut off, not such a file, two different images with one id, or an image whose file
+            name leads out of the folder.
     """
-    collector = _Collector(path, name_of)
+    collector = _Collector(path, name_of, max_pixels)
     for section, start, stop, value in stream_entries(path, ("images", "annotations")):
         if section == "annotations":
             collector.annotation(value, start, stop)
         else:
             collector.image(value)
     if collector.panoptic:
-        entries = stream_entries(path, ("categories",))
-        collector.things.update(entry.value["id"] for entry in entries if entry.value.get("isthing") == 1)
+        collector.things.update(_things(path))
     return collector.finish()
+
+
+def _things(path: Path) -> Iterator[int]:
+    """Ids of the categories of a panoptic file that are things, not stuff."""
+    for entry in stream_entries(path, ("categories",)):
+        if not isinstance(entry.value, dict) or not _is_number(entry.value.get("id")):
+            raise ValueError(f"{path}: a category without usable id: {brief(str(entry.value))}")
+        if entry.value.get("isthing") == 1:
+            yield entry.value["id"]

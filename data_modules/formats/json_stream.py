@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from data_modules.formats.notes import brief
+
 WINDOW = 1 << 22  # bytes decoded at a time
 CUT = 64  # a fault this close to the window's end may only mean that the window ends there
 BLANK = re.compile(r"[ \t\n\r]*")
@@ -117,6 +119,8 @@ class _Cursor:
                     ) from error
             except RecursionError as error:
                 raise ValueError(f"{self.path}: json nested too deeply at byte {self.position()}") from error
+            except ValueError as error:  # a number of thousands of digits
+                raise ValueError(f"{self.path}: broken json at byte {self.position()} ({brief(error)})") from error
             else:
                 # a number at the window's end may go on behind it
                 if stop < len(self.text) or self.at_end:

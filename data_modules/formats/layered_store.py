@@ -18,17 +18,21 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from data_modules.formats.files import need_inside
 from data_modules.formats.hierarchy import tree_levels
+from data_modules.formats.notes import brief
+from data_modules.formats.writing import write_text, write_whole
 from data_modules.scenes import BrokenScene, SceneObject
 
 FORMAT, VERSION = "clicklab layers", 1
+LARGEST_FILE = 2**30  # bytes unpacked: 100 megapixels in ten layers of 8 bits
 FOLDER, INDEX, RECIPE = "layers", "layers.json", "build.json"
 
 
@@ -79,19 +83,26 @@ def write_layered(path: Path, ids: LayeredIds) -> None:
     def write(file: BinaryIO) -> None:
         np.savez_compressed(file, layers=planes, layer=layer, parent=parent, stuff=ids.stuff.astype(bool))
 
-    _write_whole(path, write)
+    write_whole(path, write)
 
 
 def read_layered(path: Path) -> LayeredIds:
     """Reads one image's file. Raises BrokenScene naming it when it is missing, damaged or something else."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > LARGEST_FILE:
+            raise BrokenScene(f"{path}: {size} bytes when unpacked, more than any image's layers; build it again")
         with np.load(path, allow_pickle=False) as content:
             layers = np.moveaxis(content["layers"], 0, 2).astype(np.int32)
             return LayeredIds(layers, content["layer"], content["parent"], content["stuff"])
     except OSError as error:
         raise BrokenScene(f"{path}: cannot be read ({error.strerror or error})") from error
+    except BrokenScene:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise BrokenScene(f"{path}: not a file of layered ids ({error}); remove it and run the build again") from error
+        reason = brief(error)
+        raise BrokenScene(f"{path}: not a file of layered ids ({reason}); remove it and run the build again") from error
 
 
 def count_instances(path: Path) -> int:
@@ -150,8 +161,10 @@ def read_index(folder: Path) -> LayeredIndex:
     try:
         names, objects = tuple(map(str, content["names"])), np.array(content["objects"], dtype=np.int32)
         images = None if content["images"] is None else Path(content["images"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not an index of layered ids ({error!r}); run the build again") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path}: not an index of layered ids ({brief(repr(error))}); run the build again") from error
+    for name in names:
+        need_inside(name, path, "an image name")
     if len(names) != len(objects):
         raise ValueError(f"{path}: {len(names)} names but {len(objects)} counts; run the build again")
     return LayeredIndex(names, objects, images)
@@ -187,25 +200,14 @@ def layered_file(folder: Path, name: str) -> Path:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    _write_whole(path, lambda file: file.write(json.dumps(content, indent=1).encode()))
+    write_text(path, json.dumps(content, indent=1))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path}: not readable json ({error})") from error
+        raise ValueError(f"{path}: not readable json ({brief(error)})") from error
     if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
         raise ValueError(f"{path}: not of the format {FORMAT!r}, version {VERSION}")
     return content
-
-
-def _write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Writes beside `path` and renames, so that the name never stands for half a file."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            write(file)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

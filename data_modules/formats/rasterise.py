@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from data_modules.formats.notes import brief
 from data_modules.formats.regions import Region, region_of
 
 PolygonRule = Literal["fill_poly", "coco_api"]
@@ -31,8 +32,10 @@ def segmentation_fault(segmentation: Any) -> str | None:
     """What is wrong with the structure of a `segmentation` entry, None when it is usable."""
     if isinstance(segmentation, dict):
         size, counts = segmentation.get("size"), segmentation.get("counts")
-        usable = isinstance(size, list) and len(size) == 2 and isinstance(counts, list | str)
-        return None if usable else "run lengths without size or counts"
+        usable = isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) for side in size)
+        if not usable or not isinstance(counts, list | str):
+            return "run lengths without size or counts"
+        return _run_length_fault(size, counts) if isinstance(counts, list) else None
     if not isinstance(segmentation, list):
         return f"a segmentation that is {type(segmentation).__name__}, neither polygons nor run lengths"
     for polygon in segmentation:
@@ -41,6 +44,30 @@ def segmentation_fault(segmentation: Any) -> str | None:
         if len(polygon) % 2:
             return f"a polygon of {len(polygon)} numbers, which are not pairs of x and y"
     return None if segmentation else "no polygon"
+
+
+def _run_length_fault(size: list[int], counts: list[Any]) -> str | None:
+    """What is wrong with plain run lengths, None when they cover a mask of `size` (rows, columns) exactly."""
+    for count in counts:
+        if not isinstance(count, int) or isinstance(count, bool):
+            return f"run lengths that are not whole numbers ({brief(repr(count), 20)})"
+        if count < 0:
+            return f"a negative run length ({brief(str(count), 20)})"
+    covered = sum(counts)
+    if covered != size[0] * size[1]:
+        return f"run lengths that add up to {brief(str(covered), 20)} pixels, but the mask has {size[0]} x {size[1]}"
+    return None
+
+
+def run_length_size(segmentation: Any) -> tuple[int, int] | None:
+    """The (rows, columns) that the run lengths of a usable `segmentation` entry are for; None for polygons."""
+    return (segmentation["size"][0], segmentation["size"][1]) if isinstance(segmentation, dict) else None
+
+
+def size_fault(found: tuple[int, int], size: tuple[int, int]) -> str:
+    """The message for run lengths of another size than their image's, both (rows, columns)."""
+    swapped = ": rows and columns are swapped" if found == size[::-1] else ""
+    return f"run lengths for {found[0]} x {found[1]} (rows x columns), but the image has {size[0]} x {size[1]}{swapped}"
 
 
 def segmentation_region(
@@ -103,19 +130,17 @@ def _filled_region(polygons: Sequence[np.ndarray], canvas: np.ndarray) -> Region
 def _run_length_region(segmentation: dict[str, Any], size: tuple[int, int]) -> Region | None:
     """Column-major run lengths, plain or compressed. Raises ValueError when they do not fit the image."""
     height, width = size
-    if list(segmentation["size"]) != [height, width]:
-        raise ValueError(
-            f"run lengths for {segmentation['size']}, but the image has [{height}, {width}] (rows, columns)"
-        )
+    found = run_length_size(segmentation)
+    if found is not None and found != size:
+        raise ValueError(size_fault(found, size))
     counts = segmentation["counts"]
-    counts = _uncompressed(counts) if isinstance(counts, str) else counts
-    try:
-        runs = np.array(counts, dtype=np.int64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError("run lengths with something that is not a whole number") from error
-    if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
-        raise ValueError(f"run lengths that do not add up to the image's {height * width} pixels")
-    return region_of(np.repeat(np.arange(len(runs)) % 2, runs).reshape(width, height).T)
+    if isinstance(counts, str):
+        counts = _uncompressed(counts)
+        if fault := _run_length_fault([height, width], counts):
+            raise ValueError(fault)
+    inside = np.arange(len(counts)) % 2 == 1  # runs of background and object take turns
+    columns = np.repeat(inside, np.array(counts, dtype=np.int64)).reshape(width, height)
+    return region_of(columns.T)
 
 
 def _uncompressed(text: str) -> list[int]:

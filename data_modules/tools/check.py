@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from data_modules.datasets import dataset_class, open_dataset
+from data_modules.formats.notes import shown
 from data_modules.scenes import BrokenScene, SceneDataset
 
 SHOWN = 20
@@ -25,7 +26,7 @@ class SplitReport:
         counts: what was found: images, objects, images with ignored pixels.
         published: the published counts of the same names, as far as there are any.
         broken: name of the scene and what is wrong with it.
-        empty: scene name and id of objects without any pixel.
+        empty: scene name and id of objects without any pixel, and why ("" where the mask itself is empty).
         notes: what the reader warned about (files without partner, images left out).
         missing: why the split could not be opened at all; None when it could.
     """
@@ -34,7 +35,7 @@ class SplitReport:
     counts: Mapping[str, int] = field(default_factory=dict)
     published: Mapping[str, int] = field(default_factory=dict)
     broken: tuple[tuple[str, str], ...] = ()
-    empty: tuple[tuple[str, int], ...] = ()
+    empty: tuple[tuple[str, int, str], ...] = ()
     notes: tuple[str, ...] = ()
     missing: str | None = None
 
@@ -56,7 +57,8 @@ class SplitReport:
             text.append(f"  {count} {key}" + ("" if published is None else f" (published: {published})"))
         text += [f"  note: {note}" for note in self.notes]
         text += _listed("broken", [reason if name in reason else f"{name}: {reason}" for name, reason in self.broken])
-        text += _listed("empty mask", [f"{name}, object {key}" for name, key in self.empty])
+        empty = [f"{name}, object {key}" + (f": {reason}" if reason else "") for name, key, reason in self.empty]
+        text += _listed("empty mask", empty)
         return text
 
 
@@ -110,17 +112,22 @@ def _check_split(name: str, folder: str | Path | None, split: str, options: Mapp
             dataset = open_dataset(name, folder, **options)
         except (FileNotFoundError, BrokenScene) as error:
             return SplitReport(split, missing=str(error))
-    notes = [str(warning.message) for warning in caught]
+        told = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+        report = _read_all(dataset, split)
+    noted = dataset.notes.lines()
+    notes = [text for text in told if not any(line.startswith(text) for line in noted)] + noted
     unpaired = getattr(dataset, "unpaired_masks", list)()
     if unpaired and not any("have no image" in note for note in notes):
-        notes.append(f"{len(unpaired)} masks have no image: {', '.join(path.name for path in unpaired[:SHOWN])}")
-    return _read_all(dataset, split, tuple(notes))
+        notes.append(f"{len(unpaired)} masks have no image: {shown([path.name for path in unpaired], SHOWN)}")
+    return replace(report, notes=tuple(notes))
 
 
-def _read_all(dataset: SceneDataset, split: str, notes: tuple[str, ...]) -> SplitReport:
-    """Decodes every scene; broken ones are noted and the rest goes on."""
+def _read_all(dataset: SceneDataset, split: str) -> SplitReport:
+    """Decodes every scene; broken ones are listed and the rest goes on."""
     broken, empty = [], []
     counts = {"images": len(dataset), "objects": 0, "images with ignored pixels": 0}
+    if dataset.negatives:
+        counts["images without object"] = 0
     evaluated: dict[int, set[int]] = {}
     for index in tqdm(range(len(dataset)), desc=f"{dataset.name} {split}".strip(), disable=None, leave=False):
         try:
@@ -132,8 +139,10 @@ def _read_all(dataset: SceneDataset, split: str, notes: tuple[str, ...]) -> Spli
         evaluated[index] = {key for key, entry in scene.objects.items() if not entry.stuff}
         counts["objects"] += len(evaluated[index])
         counts["images with ignored pixels"] += bool(scene.ignored().any())
-        empty += [(scene.name, key) for key in sorted(evaluated[index]) if not areas[key]]
-    return SplitReport(split, counts, published_counts(dataset, split), tuple(broken), tuple(empty), notes)
+        if dataset.negatives:
+            counts["images without object"] += not scene.objects
+        empty += [(scene.name, key, scene.faults.get(key, "")) for key in sorted(evaluated[index]) if not areas[key]]
+    return SplitReport(split, counts, published_counts(dataset, split), tuple(broken), tuple(empty))
 
 
 def published_counts(dataset: SceneDataset, split: str) -> dict[str, int]:

@@ -7,6 +7,10 @@ from typing import Any
 
 import yaml
 
+from data_modules.datasets import DATASETS, dataset_class
+from data_modules.datasets.options import option_types, option_value
+from data_modules.formats.notes import brief
+
 
 def dataset_spec(text: str) -> tuple[str, str | None, dict[str, Any]]:
     """Splits `Folder=/photos?kind=binary&ignore_value=255`.
@@ -19,14 +23,17 @@ def dataset_spec(text: str) -> tuple[str, str | None, dict[str, Any]]:
     """
     name, separator, folder = text.partition("=")
     if not (name and separator):
-        raise ValueError(f"a dataset is named as NAME=FOLDER, for example GrabCut=/data/GrabCut, got {text!r}")
+        raise ValueError(
+            f"a dataset is named as NAME=FOLDER, for example GrabCut=/data/GrabCut, got {brief(repr(text), 60)}"
+        )
     if "?" not in folder or Path(folder).exists():
         return name, folder or None, {}
     folder, _, words = folder.rpartition("?")
+    types = option_types(dataset_class(name)) if name in DATASETS else {}
     options = {}
     for option, _, value in (word.partition("=") for word in words.split("&")):
         try:
-            options[option] = yaml.safe_load(value)
+            options[option] = option_value(value, types.get(option, Any))
         except yaml.YAMLError as error:
-            raise ValueError(f"{text}: {option} is {value!r}, which is no plain value") from error
+            raise ValueError(f"{name}: {option} is {brief(repr(value), 40)}, which is no plain value") from error
     return name, folder or None, options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from data_modules.formats.writing import write_bytes, write_text, write_whole
 from data_modules.scenes import Scene
 
 URL = "http://images.cocodataset.org"
@@ -24,17 +26,16 @@ def write_coco(scenes: list[Scene], folder: Path, split: str) -> None:
     content = _head(scenes, f"{split}2017")
     segments = []
     png_folder = folder / "annotations" / f"panoptic_{split}2017"
-    png_folder.mkdir(parents=True, exist_ok=True)
     for number, scene in enumerate(scenes, start=1):
         _write_jpeg(folder / f"{split}2017" / f"{number:012d}.jpg", scene.image)
         content["annotations"] += _annotations(scene, number, len(content["annotations"]), {"iscrowd": 0})
         png, listed = _panoptic(scene)
-        cv2.imwrite(str(png_folder / f"{number:012d}.png"), png)
+        _write_encoded(png_folder / f"{number:012d}.png", png, [])
         segments.append({"image_id": number, "file_name": f"{number:012d}.png", "segments_info": listed})
-    (folder / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content), encoding="utf-8")
+    write_text(folder / "annotations" / f"instances_{split}2017.json", json.dumps(content))
     categories = [{"id": 1, "name": "thing", "isthing": 1}, {"id": 2, "name": "stuff", "isthing": 0}]
     panoptic = content | {"annotations": segments, "categories": categories}
-    (folder / "annotations" / f"panoptic_{split}2017.json").write_text(json.dumps(panoptic), encoding="utf-8")
+    write_text(folder / "annotations" / f"panoptic_{split}2017.json", json.dumps(panoptic))
 
 
 def write_lvis(scenes: list[Scene], folder: Path, split: str) -> None:
@@ -46,13 +47,12 @@ def write_lvis(scenes: list[Scene], folder: Path, split: str) -> None:
         content["annotations"] += _annotations(scene, number, len(content["annotations"]), {})
     for image in content["images"]:
         del image["file_name"]  # v1 has only coco_url
-    (folder / split / f"lvis_v1_{split}.json").write_text(json.dumps(content), encoding="utf-8")
+    write_text(folder / split / f"lvis_v1_{split}.json", json.dumps(content))
 
 
 def write_voc(scenes: list[Scene], folder: Path, split: str) -> None:
     """`JPEGImages/*.jpg`, `SegmentationObject/*.png` (palette; the roots 1, 2, ..., a void band around each) and
     `ImageSets/Segmentation/<split>.txt`."""
-    (folder / "SegmentationObject").mkdir(parents=True, exist_ok=True)
     for scene in scenes:
         ids = np.zeros(scene.layers.shape[:2], dtype=np.uint8)
         masks = [scene.mask(key) == 1 for key, entry in scene.objects.items() if not entry.stuff and not entry.parent]
@@ -62,10 +62,9 @@ def write_voc(scenes: list[Scene], folder: Path, split: str) -> None:
         _write_jpeg(folder / "JPEGImages" / f"{scene.name}.jpg", scene.image)
         image = Image.fromarray(ids, mode="P")
         image.putpalette(voc_palette().tobytes())
-        image.save(folder / "SegmentationObject" / f"{scene.name}.png")
-    (folder / "ImageSets" / "Segmentation").mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "SegmentationObject" / f"{scene.name}.png", partial(image.save, format="PNG"))
     names = "".join(f"{scene.name}\n" for scene in scenes)
-    (folder / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(names, encoding="utf-8")
+    write_text(folder / "ImageSets" / "Segmentation" / f"{split}.txt", names)
 
 
 def voc_palette() -> np.ndarray:
@@ -140,5 +139,11 @@ def _panoptic(scene: Scene) -> tuple[np.ndarray, list[dict[str, Any]]]:
 
 
 def _write_jpeg(path: Path, image: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    _write_encoded(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+
+
+def _write_encoded(path: Path, pixels: np.ndarray, options: list[int]) -> None:
+    done, content = cv2.imencode(path.suffix, pixels, options)
+    if not done:
+        raise ValueError(f"{path}: OpenCV cannot write this kind of image")
+    write_bytes(path, content.tobytes())

@@ -10,6 +10,7 @@ import argparse
 import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
 from data_modules.formats.regions import pack_layers, region_of
+from data_modules.formats.writing import write_bytes, write_text, write_whole
 from data_modules.scenes import Scene, SceneDataset
 from data_modules.tools.export_instances import write_coco, write_lvis, write_voc
 
@@ -56,13 +58,16 @@ def main_object(scene: Scene) -> int:
 
 def _write_image(path: Path, image: np.ndarray) -> None:
     """Writes RGB or gray uint8; the suffix decides the format."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []  # others warn of it
     done, content = cv2.imencode(path.suffix, pixels, quality)
     if not done:
         raise ValueError(f"{path}: OpenCV cannot write this kind of image")
-    path.write_bytes(content.tobytes())
+    write_bytes(path, content.tobytes())
+
+
+def _write_mat(path: Path, content: dict[str, Any]) -> None:
+    write_whole(path, lambda file: savemat(file, content, do_compression=True))
 
 
 def _binary(scene: Scene, key: int) -> np.ndarray:
@@ -129,7 +134,6 @@ def _write_davis(scenes: list[Scene], folder: Path, split: str) -> None:
 def _write_bsds(scenes: list[Scene], folder: Path, split: str) -> None:
     """`data/{images/<split>/*.jpg, groundTruth/<split>/*.mat}`: annotator k went k levels down the tree of parts."""
     truth = folder / "data" / "groundTruth" / split
-    truth.mkdir(parents=True, exist_ok=True)
     for scene in scenes:
         depth = max(_depth(scene, key) for key in scene.objects)
         annotators = np.empty((1, depth + 1), dtype=object)
@@ -139,7 +143,7 @@ def _write_bsds(scenes: list[Scene], folder: Path, split: str) -> None:
             edges = cv2.morphologyEx(labels.astype(np.uint16), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
             annotators[0, level] = {"Segmentation": labels.astype(np.uint16), "Boundaries": edges.astype(np.uint8)}
         _write_image(folder / "data" / "images" / split / f"{scene.name}.jpg", scene.image)
-        savemat(truth / f"{scene.name}.mat", {"groundTruth": annotators}, do_compression=True)
+        _write_mat(truth / f"{scene.name}.mat", {"groundTruth": annotators})
 
 
 def _write_sbd(scenes: list[Scene], folder: Path, split: str) -> None:
@@ -156,15 +160,14 @@ def _write_sbd(scenes: list[Scene], folder: Path, split: str) -> None:
         instances = {"Segmentation": ids, "Boundaries": borders, "Categories": np.ones((len(borders), 1), np.uint8)}
         classes = {"Segmentation": (ids > 0).astype(np.uint8), "Boundaries": borders[:1], "CategoriesPresent": 1}
         _write_image(folder / "img" / f"{scene.name}.jpg", scene.image)
-        savemat(folder / "inst" / f"{scene.name}.mat", {"GTinst": instances}, do_compression=True)
-        savemat(folder / "cls" / f"{scene.name}.mat", {"GTcls": classes}, do_compression=True)
-    (folder / f"{split}.txt").write_text("".join(f"{scene.name}\n" for scene in scenes), encoding="utf-8")
+        _write_mat(folder / "inst" / f"{scene.name}.mat", {"GTinst": instances})
+        _write_mat(folder / "cls" / f"{scene.name}.mat", {"GTcls": classes})
+    write_text(folder / f"{split}.txt", "".join(f"{scene.name}\n" for scene in scenes))
 
 
 def _write_coco_lvis(scenes: list[Scene], folder: Path, split: str) -> None:
     """`<split>/{images/*.jpg, masks/*.pickle, hannotation.pickle}`: all instances with their tree, then the stuff."""
     masks = folder / split / "masks"
-    masks.mkdir(parents=True, exist_ok=True)
     index = {}
     for scene in scenes:
         order = sorted(scene.objects, key=lambda key: (scene.objects[key].stuff, key))
@@ -172,8 +175,8 @@ def _write_coco_lvis(scenes: list[Scene], folder: Path, split: str) -> None:
         instances = [key for key in order if not scene.objects[key].stuff]
         index[scene.name] = {"num_instance_masks": len(instances), "hierarchy": _hierarchy(scene, instances, number)}
         _write_image(folder / split / "images" / f"{scene.name}.jpg", scene.image)
-        (masks / f"{scene.name}.pickle").write_bytes(pickle.dumps(_layered(scene, order)))
-    (folder / split / "hannotation.pickle").write_bytes(pickle.dumps(index))
+        write_bytes(masks / f"{scene.name}.pickle", pickle.dumps(_layered(scene, order)))
+    write_bytes(folder / split / "hannotation.pickle", pickle.dumps(index))
 
 
 def _hierarchy(scene: Scene, instances: list[int], number: dict[int, int]) -> dict[int, dict | None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_modules.formats.notes import brief
 from data_modules.formats.restricted_pickle import load_pickle
 from data_modules.scenes import SceneDataset
 
@@ -47,10 +48,13 @@ def read_sample_weights(path: str | Path, dataset: SceneDataset, gamma: float = 
             f"{path}: no such sample-weights file. The official one for SBD is assets/sbd_samples_weights.pkl of the"
             " SimpleClick repository; leave sample_weights out to draw all scenes alike"
         )
+    content = load_pickle(path)
     try:
-        rows = [(int(index), str(name), float(score)) for index, name, score in load_pickle(path)]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a list of (index, name, score): {error}") from error
+        rows = [(int(index), str(name), float(score)) for index, name, score in content]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path}: not a list of (index, name, score): {brief(error)}") from error
+    if not all(np.isfinite(score) for _, _, score in rows):
+        raise ValueError(f"{path}: holds scores that are no numbers (NaN or infinity)")
     probabilities = np.zeros(len(dataset))
     for index, name, score in rows:
         if not 0 <= index < len(dataset) or dataset.scene_name(index) != name:

@@ -36,10 +36,16 @@ def test_a_missing_folder_is_named_with_its_source(name, tmp_path):
     assert "nowhere" in str(error.value) and dataset_class(name).page in str(error.value)
 
 
-def test_an_unknown_name_lists_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match="GrabCut") as error:
-        open_dataset("Grabcut", tmp_path)
+def test_an_unknown_name_brings_the_nearest_or_all_known_ones(tmp_path):
+    with pytest.raises(ValueError) as error:
+        open_dataset("ADE20K", tmp_path)
     assert all(name in str(error.value) for name in DATASETS)
+    near = {"grabcut": "GrabCut", "Bekeley": "Berkeley", "COCO-LVIS": "COCO_LVIS", "davis585": "DAVIS585"}
+    for typed, meant in near.items():
+        with pytest.raises(ValueError, match=f"did you mean {meant}"):
+            open_dataset(typed, tmp_path)
+    with pytest.raises(ValueError, match=r"knd.*did you mean kind"):
+        open_dataset("Folder", tmp_path, knd="ids")
 
 
 def write(path, image):

@@ -69,7 +69,7 @@ def test_run_lengths_plain_and_compressed():
         ([], "no polygon"),
         (None, "NoneType"),
         ({"counts": [1]}, "size"),
-        ({"size": [9, 9], "counts": [81]}, "rows, columns"),
+        ({"size": [9, 9], "counts": [81]}, "rows x columns"),
         ({"size": [60, 80], "counts": [5, 6]}, "add up"),
         ({"size": [60, 80], "counts": ["a"]}, "whole number"),
         ({"size": [60, 80], "counts": "x"}, "run lengths"),

@@ -51,7 +51,7 @@ def test_broken_files_empty_masks_and_loose_masks_are_listed(tmp_path):
     report = check("DAVIS", tmp_path)
     part = report.splits[0]
     assert part.counts["images"] == 3 and part.counts["objects"] == 2
-    assert part.empty == (("val_0_000001", 1),) and [name for name, _ in part.broken] == ["val_0_000002"]
+    assert part.empty == (("val_0_000001", 1, ""),) and [name for name, _ in part.broken] == ["val_0_000002"]
     text = str(report)
     assert "broken: " in text and "val_0_000002.jpg" in text and "loose.png" in text
     assert "empty mask: val_0_000001, object 1" in text

@@ -1,0 +1,64 @@
+"""MATLAB files (version 7 or older): one variable, bounded in memory."""
+
+from __future__ import annotations
+
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+
+from data_modules.formats.files import read_bytes
+from data_modules.formats.notes import brief
+from data_modules.scenes import BrokenScene
+
+LARGEST_ID = 65535
+LARGEST_VARIABLE = 2**28  # bytes; the label maps of the largest images of SBD and BSDS take a few hundred thousand
+
+_HEADER, _COMPRESSED = 128, 15  # bytes before the first variable; type of a compressed one
+
+
+def read_mat(path: Path, variable: str) -> np.ndarray:
+    """One variable of a MATLAB file. Raises BrokenScene naming the file."""
+    content = read_bytes(path)
+    _need_modest_size(content, path)
+    try:
+        return loadmat(BytesIO(content), variable_names=[variable])[variable]
+    except Exception as error:  # scipy raises a dozen kinds, zlib.error among them, for a damaged file
+        raise BrokenScene(f"{path}: not a readable MATLAB file with {variable} ({brief(error)})") from error
+
+
+def _need_modest_size(content: bytes, path: Path) -> None:
+    """Refuses a file whose compressed variables would fill the memory (a kilobyte may hold a megabyte of zeros)."""
+    order = "big" if content[126:128] == b"MI" else "little"
+    at = _HEADER
+    while at + 8 <= len(content):
+        kind = int.from_bytes(content[at : at + 4], order)
+        length = int.from_bytes(content[at + 4 : at + 8], order)
+        if kind == _COMPRESSED:
+            try:
+                stream = zlib.decompressobj()
+                size = len(stream.decompress(content[at + 8 : at + 8 + length], LARGEST_VARIABLE))
+            except zlib.error:
+                return  # scipy names what is wrong
+            if size >= LARGEST_VARIABLE:
+                raise BrokenScene(f"{path}: a variable of more than {LARGEST_VARIABLE} bytes is no label map")
+        at += 8 + length
+
+
+def small_ids(labels: np.ndarray, path: Path) -> np.ndarray:
+    """Label map of any number type as int32, values above 65535 renumbered 1, 2, ... in rising order.
+
+    Raises BrokenScene naming the file for values that are no labels (negative, fractions, text).
+    """
+    if labels.dtype.kind not in "buif" or not labels.size:
+        raise BrokenScene(f"{path}: its label map holds {labels.dtype}, no numbers")
+    if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
+        raise BrokenScene(f"{path}: its label map holds numbers that are not whole")
+    if labels.min() < 0:
+        raise BrokenScene(f"{path}: its label map holds negative numbers")
+    if labels.max() <= LARGEST_ID:
+        return labels.astype(np.int32)
+    found = np.unique(labels[labels > 0])
+    return np.where(labels > 0, np.searchsorted(found, labels) + 1, 0).astype(np.int32)
