@@ -25,7 +25,8 @@ from clicklab.clicks.next_click import robot_click
 from clicklab.commands.errors import run_script
 from clicklab.device import usable_device
 from clicklab.evaluation.play import play
-from clicklab.inference.options import PRECISIONS, Protocol
+from clicklab.evaluation.protocol import EvaluationProtocol
+from clicklab.inference.options import PRECISIONS
 from clicklab.inference.predictor import predictor_for
 from clicklab.inference.session import Session
 from clicklab.methods import method_package
@@ -71,7 +72,9 @@ class Stopwatch:
         return time.perf_counter()
 
 
-def one_by_one(network: nn.Module, items: list[EvaluationObject], protocol: Protocol, watch: Stopwatch) -> Clicked:
+def one_by_one(
+    network: nn.Module, items: list[EvaluationObject], protocol: EvaluationProtocol, watch: Stopwatch
+) -> Clicked:
     """The official order: an object is played to its end before the next one begins."""
     predictor = predictor_for(Straight(network).eval(), protocol, device=watch.device, context=watch)
     clicked: Clicked = {}
@@ -98,7 +101,9 @@ def one_by_one(network: nn.Module, items: list[EvaluationObject], protocol: Prot
 def in_lockstep(batch: int) -> Callable[..., Clicked]:
     """Our engine with so many objects at a time."""
 
-    def run(network: nn.Module, items: list[EvaluationObject], protocol: Protocol, watch: Stopwatch) -> Clicked:
+    def run(
+        network: nn.Module, items: list[EvaluationObject], protocol: EvaluationProtocol, watch: Stopwatch
+    ) -> Clicked:
         predictor = predictor_for(network, protocol, device=watch.device, context=watch)
         return {result.index: result.clicks for result in play(predictor, items, batch)}
 
@@ -106,7 +111,11 @@ def in_lockstep(batch: int) -> Callable[..., Clicked]:
 
 
 def measure(
-    way: Callable[..., Clicked], network: nn.Module, items: list[EvaluationObject], protocol: Protocol, device: str
+    way: Callable[..., Clicked],
+    network: nn.Module,
+    items: list[EvaluationObject],
+    protocol: EvaluationProtocol,
+    device: str,
 ) -> tuple[dict[str, float], Clicked]:
     """Objects per second, seconds per click, share of the network; and the clicks."""
     way(network, items[:1], protocol, Stopwatch(device))  # warms up
@@ -153,7 +162,7 @@ def main() -> None:
     hyper_parameters = {"variant": sizes["variant"], "network_options": {}}
     network = method_package(options.method).build(hyper_parameters).to(device).eval()
     items = objects(options.data, sizes["objects"], options.side)
-    straight = Protocol(max_clicks=options.clicks, choice="automatic")
+    straight = EvaluationProtocol(max_clicks=options.clicks, choice="automatic")
     protocol = replace(straight, precision=options.precision)
     keep_freed_memory()  # as `clicklab evaluate` does
     ways = {"one by one": one_by_one} | {f"lockstep {n}": in_lockstep(n) for n in sizes["batch"]}

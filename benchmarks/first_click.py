@@ -26,12 +26,12 @@ import clicklab
 from clicklab.commands.devices import find_device
 from clicklab.commands.errors import run_script
 from clicklab.evaluation.play import evaluate_objects, view_scale_of
-from clicklab.inference.options import ORACLE, Protocol
+from clicklab.evaluation.protocol import ORACLE, EvaluationProtocol
 from clicklab.inference.predictor import predictor_for
 from clicklab.inference.session import Session
 from clicklab.methods import method_package
 from clicklab.records import IGNORE, EvaluationObject, SkippedObject
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 from clicklab.visualize.candidates import first_click
 from data_modules.datasets import Shapes, open_dataset
 from data_modules.scenes import BrokenScene, EvaluationObjects
@@ -118,7 +118,7 @@ def measure(network, objects, options, device):
     """Settings, mean figures by kind of object (`all` first), and what they were made of."""
     rule = getattr(network, "zoom_in", ZoomIn())  # None: it never zooms in
     whole = replace(rule, min_crop_size=EVERYTHING) if rule and options.whole_image else None
-    protocol = Protocol(preset="clean", max_clicks=options.clicks, target_iou=1.01, zoom_in=whole)
+    protocol = EvaluationProtocol(preset="clean", max_clicks=options.clicks, target_iou=1.01, zoom_in=whole)
     rows = first_answers(network, objects, protocol, device, options.batch_size)
     for index, row in rows.items():
         row |= {"kind": objects.kinds[index], "clicks": {}}

@@ -19,7 +19,6 @@ import torch
 
 import clicklab
 from clicklab.clicks.next_click import robot_click
-from clicklab.inference.options import Protocol
 from clicklab.inference.session import Session
 from clicklab.masks.perturb import perturb
 from clicklab.records import IGNORE, EvaluationObject
@@ -89,7 +88,7 @@ def agreeing_click(session: Session, item: EvaluationObject) -> float:
 
 def measure(checkpoint: str, spec: str, every: int, most: int) -> None:
     """Prints the rows of one dataset."""
-    session = Session(clicklab.predictor_for(clicklab.load(checkpoint), Protocol(preset="clean")), keep_history=False)
+    session = Session(clicklab.load(checkpoint), keep_history=False)
     fresh, spoilt, kept = [], [], []
     for number, item in enumerate(objects(spec, every)):
         session.set_image(item.image)
@@ -124,7 +123,7 @@ def speed(checkpoint: str, spec: str, rounds: int) -> None:
         "SimpleClick ViT-xtiny": SimpleClickNet.from_variant("xtiny").eval(),
     }
     item = next(objects(spec, 1))
-    sessions = {name: Session(clicklab.predictor_for(net, Protocol(preset="clean"))) for name, net in networks.items()}
+    sessions = {name: Session(net) for name, net in networks.items()}
     spent: dict[str, list[list[float]]] = {name: [[], []] for name in sessions}
     for _ in range(rounds):
         for name, session in sessions.items():

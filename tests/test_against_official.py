@@ -100,11 +100,11 @@ FILES = {
     """,
     "inference/predictors.py": """
         from clicklab.inference.predictor import predictor_for
-        from clicklab.inference.options import Protocol
+        from clicklab.evaluation.protocol import EvaluationProtocol
 
         def get_predictor(network, mode, device, with_flip, zoom_in_params):
             assert (mode, with_flip, zoom_in_params["skip_clicks"]) == ("NoBRS", True, -1)
-            return predictor_for(network.inner, Protocol(), device=device)
+            return predictor_for(network.inner, EvaluationProtocol(), device=device)
     """,
     "inference/evaluation.py": """
         from types import SimpleNamespace

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 import clicklab
 from clicklab.callbacks.noc import NoCCallback
-from clicklab.inference.options import Protocol
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.methods.piclick import PiClick
 from clicklab.methods.simpleclick import SimpleClick
 from data_modules import InteractiveDataModule
@@ -102,7 +102,7 @@ def test_mixed_precision_trains_and_is_measured(tmp_path, precision):
         pytest.skip("Lightning runs 16-mixed on a GPU only")
     trained = module()
     before = {name: value.clone() for name, value in weights(trained).items()}
-    noc = NoCCallback(Protocol(max_clicks=3))
+    noc = NoCCallback(EvaluationProtocol(max_clicks=3))
     run = trainer(tmp_path, max_epochs=1, precision=precision, enable_checkpointing=False, callbacks=[noc])
     run.fit(trained, datamodule())
     assert all(value.isfinite().all() for value in weights(trained).values())
@@ -159,7 +159,7 @@ def measure(network: str, folder: Path, processes: int) -> None:
     module = kind("mini", {"image_size": 32, "patch_size": 8, **options}, learning_rate=1e-3)
     shares = Shares()
     options = {"devices": processes, "strategy": "ddp" if processes > 1 else "auto", "enable_checkpointing": False}
-    noc = NoCCallback(Protocol(max_clicks=4))
+    noc = NoCCallback(EvaluationProtocol(max_clicks=4))
     measured = trainer(folder / network, callbacks=[noc, shares], **options)
     measured.validate(module, datamodule(sets=COUNTS), verbose=False)
     found = {"shares": list(shares.indices.values()), "measured": numbers(measured)}

@@ -27,8 +27,9 @@ from clicklab.commands.errors import run_script
 from clicklab.evaluation.lockstep import ObjectResult
 from clicklab.evaluation.metrics import noc
 from clicklab.evaluation.play import play, read_ahead
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.results import percent
-from clicklab.inference.options import PRECISIONS, Protocol
+from clicklab.inference.options import PRECISIONS
 from clicklab.inference.predictor import predictor_for
 from data_modules.datasets import open_dataset
 from data_modules.process_memory import keep_freed_memory
@@ -65,9 +66,9 @@ def prepare_released(options: argparse.Namespace) -> Work:
     return play_images
 
 
-def protocol_of(options: argparse.Namespace, precision: str) -> Protocol:
+def protocol_of(options: argparse.Namespace, precision: str) -> EvaluationProtocol:
     """Our settings for the rule that both play. Raises ValueError for a rule that nobody plays."""
-    return Protocol(
+    return EvaluationProtocol(
         max_clicks=options.clicks, target_iou=options.target_iou, thresholds=THRESHOLDS, precision=precision
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from clicklab.evaluation.play import evaluate_objects
-from clicklab.inference.options import Protocol
+from clicklab.evaluation.protocol import BATCH_SIZE, EvaluationProtocol
 from clicklab.visualize.curves import save_curve
 from data_modules.datasets import open_dataset
 from data_modules.scenes import EvaluationObjects, SceneDataset
@@ -21,7 +21,7 @@ def evaluate(
     *,
     output: str | Path | None = None,
     limit: int | None = None,
-    batch_size: int = 8,
+    batch_size: int = BATCH_SIZE,
     device: str | None = None,
     progress: bool = False,
     compiled: bool = False,
@@ -32,7 +32,8 @@ def evaluate(
 
     Args:
         network: keeps the network contract; `forward(image, clicks, prev_mask) -> Prediction` is enough. One that
-            answers several candidates says how many in its attribute `candidates`, to be measured with the oracle too.
+            answers several candidates says how many in its attribute `num_candidates`, to be measured with the oracle
+            too.
         data: name of `data_modules.datasets.DATASETS` -> folder in the official layout, or an opened dataset.
         output: folder for `results.json`, table, CSV, curve, and the journal from which a broken run resumes.
         limit: only the first objects of each dataset.
@@ -41,11 +42,11 @@ def evaluate(
         progress: show a progress bar.
         compiled: run a copy of the network with compiled parts (`clicklab.nn.compiled`), for long runs on a GPU.
         source: where the weights came from, for the record.
-        options: fields of `clicklab.inference.options.Protocol`, e.g. `max_clicks=20`.
+        options: fields of `clicklab.evaluation.protocol.EvaluationProtocol`, e.g. `max_clicks=20`.
 
     Raises:
         FileNotFoundError: a folder is missing; the message says where the set comes from.
-        TypeError: no network, or `data` is not a mapping.
+        TypeError: no network, `data` is not a mapping, or there is no such option.
         ValueError: an unknown dataset name, an impossible option, no such device, an answer of another form or that is
             no number, or `output` holds results of other settings or of other data.
     """
@@ -58,7 +59,7 @@ def evaluate(
     results = evaluate_objects(
         network,
         datasets,
-        Protocol(**options),
+        EvaluationProtocol.from_options(options),
         batch_size=batch_size,
         device=device,
         output=output,

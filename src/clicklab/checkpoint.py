@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from clicklab.device import usable_device
 from clicklab.external_checkpoint import (
@@ -22,6 +21,7 @@ from clicklab.external_checkpoint import (
     read_foreign,
 )
 from clicklab.methods import METHODS, method_package
+from clicklab.nn.network import ClickNetwork
 from clicklab.nn.variants import check_options
 from clicklab.shipped import checkpoint_path
 from clicklab.whole_file import written_whole
@@ -32,7 +32,7 @@ def load(
     device: str | torch.device = "cpu",
     method: str | None = None,
     network_options: Mapping[str, Any] | None = None,
-) -> nn.Module:
+) -> ClickNetwork:
     """The network of a checkpoint, in eval mode.
 
     Args:
@@ -56,7 +56,7 @@ def load(
     return network.to(device).eval()
 
 
-def with_options(network: nn.Module, options: Mapping[str, Any]) -> nn.Module:
+def with_options(network: ClickNetwork, options: Mapping[str, Any]) -> ClickNetwork:
     """The same weights in a network with other constructor arguments.
 
     Raises:
@@ -66,7 +66,7 @@ def with_options(network: nn.Module, options: Mapping[str, Any]) -> nn.Module:
     check_options(kind, options)
     try:
         with no_larger_than(network.state_dict(), options):
-            other = kind(**{**network.arguments, **options})  # ty: ignore[invalid-argument-type]
+            other = kind(**{**network.arguments, **options})
         fill(other, network.state_dict())
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         given = ", ".join(f"{name}={value}" for name, value in options.items())
@@ -107,7 +107,7 @@ def convert(official: str | Path, out: str | Path, half: bool = False) -> None:
             torch.save({"clicklab_method": name, "hyper_parameters": settings, "state_dict": weights}, part)
 
 
-def read_network(path: str | Path, method: str | None = None) -> tuple[str, nn.Module]:
+def read_network(path: str | Path, method: str | None = None) -> tuple[str, ClickNetwork]:
     """Name of the method and network of a checkpoint; raises as `load`."""
     checkpoint = read_foreign(path)
     own = checkpoint.get("clicklab_method")
@@ -138,7 +138,7 @@ def _short(error: Exception) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _ours(checkpoint: dict[str, Any], method: str) -> nn.Module:
+def _ours(checkpoint: dict[str, Any], method: str) -> ClickNetwork:
     missing = [key for key in ("hyper_parameters", "state_dict") if key not in checkpoint]
     if missing:
         raise ValueError(f"a ClickLab checkpoint with no {' and no '.join(missing)}: take another one of the run")
@@ -160,7 +160,7 @@ def _ours(checkpoint: dict[str, Any], method: str) -> nn.Module:
     return network
 
 
-def _official(checkpoint: dict[str, Any], method: str | None) -> tuple[str, nn.Module]:
+def _official(checkpoint: dict[str, Any], method: str | None) -> tuple[str, ClickNetwork]:
     weights = find_weights(checkpoint)
     if any(key.startswith(("neck.levels.", "segmentor.")) for key in weights):
         raise ValueError(

@@ -9,14 +9,14 @@ import pytest
 from colour_network import ColourNetwork
 from PIL import Image
 
-from clicklab import Session, predictor_for
+from clicklab import Session
 from clicklab.annotate.app import Settings, build_app
 from clicklab.annotate.desk import Desk
 from clicklab.annotate.engine import Engine
 from clicklab.annotate.photos import Photos, list_photos
 from clicklab.annotate.serve import read_keys
 from clicklab.annotate.store import Store
-from clicklab.inference.options import Protocol
+from clicklab.inference.options import InferenceOptions
 
 WIDTH, HEIGHT = 96, 64
 RED_AT, BLUE_AT, GREEN_AT = (20, 20), (20, 70), (45, 45)  # (row, column) of the disks' centres
@@ -38,8 +38,7 @@ def draw_photo(path: Path, width: int = WIDTH, height: int = HEIGHT, shift: int 
 
 def new_session(*reaches: float, longest_side: int | None = None) -> Session:
     """A session of the network without weights, which looks at whole photos."""
-    protocol = Protocol(preset="clean", zoom=False, flip=False, longest_side=longest_side)
-    return Session(predictor_for(ColourNetwork(*reaches), protocol))
+    return Session(ColourNetwork(*reaches), InferenceOptions(zoom=False, flip=False, longest_side=longest_side))
 
 
 def open_desk(photos: Path, reaches: tuple[float, ...] = (), longest_side: int | None = None) -> Desk:

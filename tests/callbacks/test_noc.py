@@ -18,11 +18,11 @@ from clicklab.callbacks.noc import NoCCallback, _values_to_log
 from clicklab.evaluation.lockstep import ObjectResult
 from clicklab.evaluation.noc import NoCMetric, results_of
 from clicklab.evaluation.play import evaluate_objects
-from clicklab.inference.options import Protocol
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.records import SkippedObject
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
-PROTOCOL = Protocol(max_clicks=4, zoom_in=ZoomIn((40, 40)))
+PROTOCOL = EvaluationProtocol(max_clicks=4, zoom_in=ZoomIn((40, 40)))
 REFINED = replace(PROTOCOL, cascade=2)
 
 

@@ -8,19 +8,19 @@ import torch
 from toys import Analytic, Staged, drawn_object
 
 from clicklab.evaluation.play import evaluate_objects, play
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.results import table
-from clicklab.inference.options import Protocol
 from clicklab.inference.predictor import Predictor
 from clicklab.inference.session import Session
 from clicklab.records import EvaluationObject, Prediction
 from clicklab.views.boxes import filled_lines
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
 SMALL = ZoomIn(target_size=(96, 96), skip_clicks=-1)
 
 
 def played(choice, candidates=3, count=6):
-    protocol = Protocol(max_clicks=3, target_iou=1.01, zoom_in=SMALL, choice=choice)
+    protocol = EvaluationProtocol(max_clicks=3, target_iou=1.01, zoom_in=SMALL, choice=choice)
     objects = [replace(drawn_object(n, (120, 140)), index=n) for n in range(count)]
     return sorted(play(Predictor(Staged(candidates), protocol), objects), key=lambda result: result.index)
 
@@ -40,7 +40,7 @@ def test_the_oracle_takes_the_best_and_counts():
 def test_both_ways_stand_in_one_record():
     objects = [drawn_object(n, (120, 140)) for n in range(2)]
     objects = [replace(item, index=n) for n, item in enumerate(objects)]
-    protocol = Protocol(max_clicks=2, target_iou=1.01, zoom_in=SMALL)
+    protocol = EvaluationProtocol(max_clicks=2, target_iou=1.01, zoom_in=SMALL)
     results = evaluate_objects(Staged(3), {"Drawn": objects}, protocol)
     assert list(results["datasets"]) == ["Drawn", "Drawn-oracle"]
     best, own = results["datasets"]["Drawn-oracle"], results["datasets"]["Drawn"]
@@ -53,7 +53,7 @@ def test_both_ways_stand_in_one_record():
     assert list(evaluate_objects(Staged(3), {"Drawn": objects}, oracle)["datasets"]) == ["Drawn-oracle"]
     assert list(evaluate_objects(Analytic(), {"Drawn": objects}, oracle)["datasets"]) == ["Drawn"]
     with pytest.raises(ValueError, match="choice is 'random', wanted: both, automatic or oracle"):
-        Protocol(choice="random")
+        EvaluationProtocol(choice="random")
 
 
 class Pair(torch.nn.Module):
@@ -78,7 +78,7 @@ def test_selections_are_picks_other_than_the_networks_own(preferred, selections)
     target = np.zeros((20, 30), np.int8)
     target[4, 5:15], target[4, 18] = 1, 1
     item = EvaluationObject(np.zeros((20, 30, 3), np.uint8), target, "row", 1, 0)
-    (result,) = play(Predictor(Pair(preferred), Protocol(max_clicks=3, choice="oracle")), [item])
+    (result,) = play(Predictor(Pair(preferred), EvaluationProtocol(max_clicks=3, choice="oracle")), [item])
     assert (result.selections, result.ious) == (selections, [np.float32(10 / 11)] * 3)
 
 
@@ -90,7 +90,7 @@ def test_scores_are_means_over_view_and_mirror():
 
 
 def test_the_zoom_looks_at_the_candidate_that_is_the_mask():
-    session = Session(Predictor(Staged(3), Protocol(zoom_in=SMALL)))
+    session = Session(Predictor(Staged(3), EvaluationProtocol(zoom_in=SMALL)))
     session.set_image(drawn_object(0, (60, 80)).image)
     session.add_click(30, 40)
     for index in range(3):

@@ -15,11 +15,11 @@ from toys import Analytic, Staged, drawn_object
 from clicklab.evaluation import lockstep
 from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
 from clicklab.evaluation.play import play
-from clicklab.inference.options import Protocol
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.predictor import Predictor
 from clicklab.inference.session import Session
 from clicklab.records import EvaluationObject, Prediction, SkippedObject
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
 SMALL = ZoomIn((48, 48))
 SIZES = [(60, 80), (80, 60), (120, 90), (61, 83), (64, 64), (200, 220)]
@@ -36,7 +36,7 @@ def facts(results):
 @pytest.mark.parametrize("zoom_in", [SMALL, ZoomIn(40, skip_clicks=1)])
 @pytest.mark.parametrize("network", [Analytic, Staged])
 def test_the_batch_size_changes_nothing(network, zoom_in):
-    protocol = Protocol(max_clicks=5, zoom_in=zoom_in)
+    protocol = EvaluationProtocol(max_clicks=5, zoom_in=zoom_in)
     alone, four, sixteen = (
         facts(play(Predictor(network(), protocol), objects(10), batch_size=size)) for size in (1, 4, 16)
     )
@@ -45,7 +45,9 @@ def test_the_batch_size_changes_nothing(network, zoom_in):
 
 def test_one_batched_call_per_round_and_late_objects_fill_the_gaps():
     network = Analytic()
-    done = list(play(Predictor(network, Protocol(max_clicks=4, target_iou=1.01, zoom_in=SMALL)), objects(6), 3))
+    done = list(
+        play(Predictor(network, EvaluationProtocol(max_clicks=4, target_iou=1.01, zoom_in=SMALL)), objects(6), 3)
+    )
     assert len(done) == 6
     assert network.calls == [6] * 8  # 3 objects with their mirror images, 2 x 4 rounds
 
@@ -53,14 +55,18 @@ def test_one_batched_call_per_round_and_late_objects_fill_the_gaps():
 def test_large_views_go_through_a_cpu_one_after_the_other():
     network = Analytic()
     done = list(
-        play(Predictor(network, Protocol(max_clicks=2, target_iou=1.01, zoom_in=ZoomIn((448, 448)))), objects(3), 3)
+        play(
+            Predictor(network, EvaluationProtocol(max_clicks=2, target_iou=1.01, zoom_in=ZoomIn((448, 448)))),
+            objects(3),
+            3,
+        )
     )
     assert len(done) == 3
     assert network.calls == [2] * 6
 
 
 def test_clicks_are_those_of_a_session_played_by_hand():
-    protocol, item = Protocol(max_clicks=4, target_iou=1.01, zoom_in=SMALL), objects(3)[2]
+    protocol, item = EvaluationProtocol(max_clicks=4, target_iou=1.01, zoom_in=SMALL), objects(3)[2]
     (result,) = play(Predictor(Analytic(), protocol), [item])
     session = Session(Predictor(Analytic(), protocol))
     session.set_image(item.image)
@@ -73,12 +79,14 @@ def test_clicks_are_those_of_a_session_played_by_hand():
 
 def test_an_object_stops_at_its_target_but_not_before_the_first_clicks():
     item = objects(1)[0]
-    (free,) = play(Predictor(Analytic(), Protocol(max_clicks=8, target_iou=1.01, zoom_in=SMALL)), [item])
+    (free,) = play(Predictor(Analytic(), EvaluationProtocol(max_clicks=8, target_iou=1.01, zoom_in=SMALL)), [item])
     reach = float(np.max(free.ious)) - 1e-6
     expected = next(k for k, iou in enumerate(free.ious, start=1) if iou >= reach)
-    (stopped,) = play(Predictor(Analytic(), Protocol(max_clicks=8, thresholds=(reach,), zoom_in=SMALL)), [item])
+    (stopped,) = play(
+        Predictor(Analytic(), EvaluationProtocol(max_clicks=8, thresholds=(reach,), zoom_in=SMALL)), [item]
+    )
     assert stopped.ious == free.ious[:expected]
-    later = Protocol(max_clicks=8, min_clicks=8, thresholds=(reach,), zoom_in=SMALL)
+    later = EvaluationProtocol(max_clicks=8, min_clicks=8, thresholds=(reach,), zoom_in=SMALL)
     assert next(iter(play(Predictor(Analytic(), later), [item]))).ious == free.ious
 
 
@@ -87,7 +95,9 @@ def test_unplayable_objects_pass_through_with_their_reason():
     empty = replace(broken, target=np.zeros_like(broken.target))
     cut = replace(broken, target=broken.target[:-1])
     missing = SkippedObject("x", 1, 7, "unreadable")
-    done = list(play(Predictor(Analytic(), Protocol(max_clicks=2, zoom_in=SMALL)), [empty, missing, cut, fine]))
+    done = list(
+        play(Predictor(Analytic(), EvaluationProtocol(max_clicks=2, zoom_in=SMALL)), [empty, missing, cut, fine])
+    )
     reasons = [outcome.reason for outcome in done if isinstance(outcome, SkippedObject)]
     assert reasons[:2] == ["empty mask", "unreadable"] and "mask is (79, 60)" in reasons[2]
     assert [outcome.name for outcome in done if isinstance(outcome, ObjectResult)] == [fine.name]
@@ -98,14 +108,14 @@ def test_an_initial_mask_is_where_the_robot_starts():
     given = item.target == 1
     given[:20, :20] = True
     item = replace(item, initial_mask=given)
-    protocol = Protocol(max_clicks=1, zoom_in=SMALL, initial_masks=True)
+    protocol = EvaluationProtocol(max_clicks=1, zoom_in=SMALL, initial_masks=True)
     (result,) = play(Predictor(Analytic(), protocol), [item])
     y, x, label = result.clicks[0]
     assert label == 0 and y < 20 and x < 20
 
 
 def test_a_player_keeps_objects_until_there_is_no_room():
-    player = LockstepPlayer(Predictor(Analytic(), Protocol(max_clicks=2, target_iou=1.01, zoom_in=SMALL)), 3)
+    player = LockstepPlayer(Predictor(Analytic(), EvaluationProtocol(max_clicks=2, target_iou=1.01, zoom_in=SMALL)), 3)
     first, second, third = objects(3)
     assert player.submit(first) == [] and player.submit(second) == []
     assert len(player.submit(third)) == 3
@@ -113,7 +123,7 @@ def test_a_player_keeps_objects_until_there_is_no_room():
 
 
 def test_wall_time_is_shared_out():
-    results = list(play(Predictor(Analytic(), Protocol(max_clicks=3, zoom_in=SMALL)), objects(4), 2))
+    results = list(play(Predictor(Analytic(), EvaluationProtocol(max_clicks=3, zoom_in=SMALL)), objects(4), 2))
     assert all(result.seconds > 0 for result in results)
 
 
@@ -127,7 +137,7 @@ def test_numbers_of_another_type_reach_a_network_of_that_type():
             assert state["image"].dtype == prev_mask.dtype == torch.bfloat16 and clicks.yx.dtype == torch.float32
             return super().step(state, clicks, prev_mask)
 
-    (result,) = play(Predictor(Half(), Protocol(max_clicks=2, target_iou=1.01, zoom_in=SMALL)), objects(1))
+    (result,) = play(Predictor(Half(), EvaluationProtocol(max_clicks=2, target_iou=1.01, zoom_in=SMALL)), objects(1))
     assert len(result.ious) == 2
 
 
@@ -145,12 +155,12 @@ def test_a_lower_precision_reaches_the_network_and_is_recorded():
             return super().forward(image, clicks, prev_mask)
 
     for precision, wanted in (("32-true", None), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)):
-        protocol = Protocol(max_clicks=1, zoom_in=SMALL, precision=precision)
+        protocol = EvaluationProtocol(max_clicks=1, zoom_in=SMALL, precision=precision)
         list(play(Predictor(Asks(), protocol), objects(1)))
         assert seen.pop() is wanted
         assert protocol.to_dict()["precision"] == precision
     with pytest.raises(ValueError, match="precision is 'half', wanted: 32-true or bf16-mixed or 16-mixed"):
-        Protocol(precision="half")
+        EvaluationProtocol(precision="half")
 
 
 def test_a_network_that_outgrows_float16_is_an_error():
@@ -161,7 +171,7 @@ def test_a_network_that_outgrows_float16_is_an_error():
             return replace(answer, logits=answer.logits + 0 * (large @ large).sum())
 
     for precision in ("bf16-mixed", "16-mixed"):
-        predictor = Predictor(Large(), Protocol(max_clicks=2, zoom_in=SMALL, precision=precision))
+        predictor = Predictor(Large(), EvaluationProtocol(max_clicks=2, zoom_in=SMALL, precision=precision))
         if precision == "bf16-mixed":
             assert len(list(play(predictor, objects(2)))) == 2
         else:
@@ -174,7 +184,9 @@ def test_every_round_is_shared_out_over_its_objects(monkeypatch):
     ticks = count()
     monkeypatch.setattr(lockstep, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
     objects = [drawn_object(seed, (60, 80)) for seed in range(3)]
-    results = list(play(Predictor(Analytic(), Protocol(max_clicks=3, target_iou=1.01, zoom_in=SMALL)), objects, 2))
+    results = list(
+        play(Predictor(Analytic(), EvaluationProtocol(max_clicks=3, target_iou=1.01, zoom_in=SMALL)), objects, 2)
+    )
     seconds = {result.index: (result.seconds, result.first_seconds) for result in results}
     # two objects for three rounds, then the third one alone; the clock is read once more as it enters
     assert seconds == {0: (1.5, 0.5), 1: (1.5, 0.5), 2: (3.0, 1.0)}
@@ -196,7 +208,7 @@ def test_an_iou_that_equals_the_threshold_has_reached_it():
     target = np.zeros((20, 30), np.int8)
     target[4, 5:15] = 1
     item = EvaluationObject(np.zeros((20, 30, 3), np.uint8), target, "row", 1, 0)
-    (result,) = play(Predictor(Fixed(), Protocol(max_clicks=5, thresholds=(0.9,))), [item])
+    (result,) = play(Predictor(Fixed(), EvaluationProtocol(max_clicks=5, thresholds=(0.9,))), [item])
     assert result.ious == [np.float32(0.9)]
 
 
@@ -211,6 +223,6 @@ def test_boundary_iou_is_that_of_the_mask():
     target = np.zeros((20, 30), np.int8)
     target[4, 5:15] = 1
     item = EvaluationObject(np.zeros((20, 30, 3), np.uint8), target, "row", 1, 0)
-    protocol = Protocol(max_clicks=1, mask_threshold=0.3, boundary_iou=True)
+    protocol = EvaluationProtocol(max_clicks=1, mask_threshold=0.3, boundary_iou=True)
     (result,) = play(Predictor(Faint(), protocol), [item])
     assert result.ious == [np.float32(0.9)] and result.boundary_ious == [0.9]  # rows are all outline

@@ -12,8 +12,10 @@ from scipy.ndimage import binary_erosion
 from toys import Analytic
 
 from clicklab.evaluation.metrics import boundary_iou, clicks_needed, iou_at, miou_curve, noc, nof, seconds_per_click
-from clicklab.inference.options import QUIRKS, Protocol
-from clicklab.views.frames import ZoomIn
+from clicklab.evaluation.protocol import EvaluationProtocol
+from clicklab.inference.options import QUIRKS
+from clicklab.nn.network import as_click_network
+from clicklab.views.zoom_in import ZoomIn
 
 CURVES = [[0.5, 0.9, 0.7], [0.95], [0.2, 0.3, 0.85, 0.9]]
 
@@ -90,29 +92,29 @@ def test_boundary_iou_of_nothing_is_one():
 )
 def test_impossible_settings_name_the_field(options, field):
     with pytest.raises(ValueError, match=field):
-        Protocol(**options)
+        EvaluationProtocol(**options)
 
 
 def test_presets_and_single_quirks():
-    assert all(Protocol().quirk(name) for name in QUIRKS)
-    assert not any(Protocol(preset="clean").quirk(name) for name in QUIRKS)
-    assert Protocol(preset="clean", stale_region=True).quirk("stale_region")
+    assert all(EvaluationProtocol().quirk(name) for name in QUIRKS)
+    assert not any(EvaluationProtocol(preset="clean").quirk(name) for name in QUIRKS)
+    assert EvaluationProtocol(preset="clean", stale_region=True).quirk("stale_region")
 
 
 def test_the_view_of_a_network_and_what_overrules_it():
-    network = Analytic()
-    assert Protocol().zoom_for(network) == ZoomIn((448, 448), skip_clicks=-1)
+    network = as_click_network(Analytic())
+    assert EvaluationProtocol().zoom_for(network) == ZoomIn((448, 448), skip_clicks=-1)
     network.zoom_in = ZoomIn(400, skip_clicks=1)
-    assert Protocol().zoom_for(network, view_scale=1.5) == ZoomIn(600, skip_clicks=1)
-    assert Protocol(view_scale=1.0).zoom_for(network, view_scale=1.5) == ZoomIn(400, skip_clicks=1)
-    assert Protocol(zoom_size=(300, 300)).zoom_for(network, 1.5) == ZoomIn((300, 300), skip_clicks=1)
-    assert Protocol(zoom=False).zoom_for(network) is None
+    assert EvaluationProtocol().zoom_for(network, view_scale=1.5) == ZoomIn(600, skip_clicks=1)
+    assert EvaluationProtocol(view_scale=1.0).zoom_for(network, view_scale=1.5) == ZoomIn(400, skip_clicks=1)
+    assert EvaluationProtocol(zoom_size=(300, 300)).zoom_for(network, 1.5) == ZoomIn((300, 300), skip_clicks=1)
+    assert EvaluationProtocol(zoom=False).zoom_for(network) is None
 
 
 def test_the_printed_record_is_complete_and_plain():
     import json
 
-    record = Protocol(zoom_size=[64, 64], preset="clean").to_dict(Analytic())
+    record = EvaluationProtocol(zoom_size=[64, 64], preset="clean").to_dict(as_click_network(Analytic()))
     assert record == json.loads(json.dumps(record))
     assert record["zoom_in"]["target_size"] == [64, 64] and record["network"] == "Analytic"
     assert record["stale_region"] is False and record["target_iou"] == 0.95 and "torch" in record["versions"]

@@ -14,16 +14,16 @@ import pytest
 from toys import Analytic, drawn_object
 
 from clicklab.evaluation.play import play
-from clicklab.inference.options import Protocol
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.predictor import Predictor
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "evaluation_play.json").read_text())
 VIEWS = {"colour": ZoomIn((128, 128), skip_clicks=-1), "moody": ZoomIn(120, skip_clicks=1)}
 
 
 def played(kind, objects, **options):
-    protocol = Protocol(max_clicks=8, target_iou=0.98, zoom_in=VIEWS[kind], **options)
+    protocol = EvaluationProtocol(max_clicks=8, target_iou=0.98, zoom_in=VIEWS[kind], **options)
     results = play(Predictor(Analytic(kind), protocol), objects, batch_size=3)
     return sorted(results, key=lambda result: result.index)
 
@@ -52,7 +52,7 @@ def test_grabcut_plays_as_officially(kind, shared_data):
 
 
 def test_a_shrunk_view_and_few_clicks_for_the_network_play_as_officially():
-    protocol = Protocol(max_clicks=8, target_iou=0.98, zoom=False, longest_side=150, net_clicks_limit=3)
+    protocol = EvaluationProtocol(max_clicks=8, target_iou=0.98, zoom=False, longest_side=150, net_clicks_limit=3)
     expected = GOLDEN["drawn/limited"]
     results = play(Predictor(Analytic(), protocol), [drawn_object(seed) for seed in range(len(expected))])
     compare(sorted(results, key=lambda result: result.index), expected)

@@ -15,14 +15,15 @@ from toys import Analytic, Staged, drawn_object
 
 from clicklab.evaluation.journal import Journal, checksum, fingerprint
 from clicklab.evaluation.play import JOURNAL, evaluate_objects
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.results import save_results, table
-from clicklab.inference.options import Protocol
+from clicklab.nn.network import as_click_network
 from clicklab.records import SkippedObject
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 from clicklab.visualize.curves import curve_figure, save_curve
 from clicklab.visualize.sheets import picture_sheet
 
-PROTOCOL = Protocol(max_clicks=4, zoom_in=ZoomIn((40, 40)))
+PROTOCOL = EvaluationProtocol(max_clicks=4, zoom_in=ZoomIn((40, 40)))
 
 
 class Drawn:
@@ -64,7 +65,9 @@ def test_the_record_has_the_promised_form(tmp_path):
 
 
 def test_files_and_table(tmp_path):
-    results = evaluate_objects(Analytic(), {"A": Drawn()}, Protocol(max_clicks=3, boundary_iou=True, zoom_size=40))
+    results = evaluate_objects(
+        Analytic(), {"A": Drawn()}, EvaluationProtocol(max_clicks=3, boundary_iou=True, zoom_size=40)
+    )
     save_results(results, tmp_path)
     save_curve(results, tmp_path)
     assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
@@ -111,7 +114,9 @@ def test_a_dataset_without_playable_objects_is_reported(tmp_path):
 
 
 def test_boundary_iou_never_rewards_more_than_a_perfect_outline():
-    results = evaluate_objects(Analytic(), {"A": Drawn(2)}, Protocol(max_clicks=3, boundary_iou=True, zoom_size=40))
+    results = evaluate_objects(
+        Analytic(), {"A": Drawn(2)}, EvaluationProtocol(max_clicks=3, boundary_iou=True, zoom_size=40)
+    )
     for row in results["datasets"]["A"]["objects"]:
         assert len(row["boundary_ious"]) == len(row["ious"])
         assert all(0 <= b <= 1 for b in row["boundary_ious"])
@@ -142,7 +147,9 @@ def test_a_journal_of_other_settings_is_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"progress.jsonl holds results of other settings \(max_clicks: 4 there, 5 now\)"
     ):
-        evaluate_objects(Analytic(), {"A": Drawn(1)}, Protocol(max_clicks=5, zoom_in=PROTOCOL.zoom_in), output=tmp_path)
+        evaluate_objects(
+            Analytic(), {"A": Drawn(1)}, EvaluationProtocol(max_clicks=5, zoom_in=PROTOCOL.zoom_in), output=tmp_path
+        )
     with pytest.raises(ValueError, match="network"):
         evaluate_objects(Staged(), {"A": Drawn(1)}, PROTOCOL, output=tmp_path)
     with pytest.raises(ValueError, match="compiled: False there, True now"):
@@ -213,7 +220,7 @@ def test_names_that_are_no_text_reach_the_table_of_objects(tmp_path):
 
 def test_other_weights_are_other_settings():
     torch.manual_seed(0)
-    one, two = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+    one, two = (as_click_network(torch.nn.Linear(3, 3)) for _ in range(2))
     assert fingerprint(one) != fingerprint(two)
     two.load_state_dict(one.state_dict())
     assert fingerprint(one) == fingerprint(two)

@@ -18,18 +18,18 @@ from clicklab.callbacks.noc import NoCCallback
 from clicklab.commands.main import main
 from clicklab.evaluation.lockstep import ObjectResult
 from clicklab.evaluation.play import evaluate_objects, play
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.results import table
 from clicklab.evaluation.robustness import PerturbedObjects, missed, runs_of
-from clicklab.inference.options import Protocol
 from clicklab.inference.predictor import Predictor
 from clicklab.methods.simpleclick import SimpleClickNet
 from clicklab.records import EvaluationObject, SkippedObject
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 from data_modules.datasets import Shapes
 from data_modules.scenes import EvaluationObjects
 from data_modules.tools.export_shapes import export_scenes
 
-FROM_MASKS = Protocol(max_clicks=3, perturb_iou=0.8, repeats=3, zoom_in=ZoomIn(64, 1))
+FROM_MASKS = EvaluationProtocol(max_clicks=3, perturb_iou=0.8, repeats=3, zoom_in=ZoomIn(64, 1))
 
 
 def objects(count: int = 3) -> list[EvaluationObject]:
@@ -163,7 +163,7 @@ def test_the_callback_plays_the_same_runs(tmp_path):
 def test_masks_of_a_dataset_are_used_only_when_asked_for():
     given = [replace(item, initial_mask=item.target == 1) for item in objects(2)]
 
-    def played(protocol: Protocol) -> list[ObjectResult | SkippedObject]:
+    def played(protocol: EvaluationProtocol) -> list[ObjectResult | SkippedObject]:
         return sorted(play(Predictor(Analytic(), protocol), [*given, *objects(3)[2:]]), key=lambda item: item.index)
 
     empty, full = (
@@ -183,7 +183,7 @@ def test_both_kinds_of_starts_exclude_each_other():
         ({"repeats": 0}, "repeats"),
     ):
         with pytest.raises(ValueError, match=word):
-            Protocol(**options)
+            EvaluationProtocol(**options)
 
 
 @pytest.fixture(scope="module")

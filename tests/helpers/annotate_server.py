@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from colour_network import ColourNetwork
 
-from clicklab import Session, predictor_for
+from clicklab import Session
 from clicklab.annotate.serve import Job, serve
-from clicklab.inference.options import Protocol
+from clicklab.inference.options import InferenceOptions
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
-    protocol = Protocol(preset="clean", zoom=False, flip=False)
+    options = InferenceOptions(zoom=False, flip=False)
     job = Job(folder, classes=("cat", "dog"), network="colours", port=port, show=False)
-    serve(job, lambda: Session(predictor_for(ColourNetwork(), protocol)))
+    serve(job, lambda: Session(ColourNetwork(), options))

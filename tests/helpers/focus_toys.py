@@ -2,21 +2,16 @@
 
 import numpy as np
 import torch
-from torch import nn
 from torchvision.ops import roi_align
 from toys import analytic
 
-from clicklab.inference.focus_predictor import FocusPredictor, target_crop
-from clicklab.nn.coarse_to_fine import Refinement
+from clicklab.nn.two_pass import Refinement, TwoPassNetwork
 from clicklab.records import EMPTY, Clicks, Prediction
+from clicklab.views.zoom_in import target_crop
 
 
-class TwoPass(nn.Module):
+class TwoPass(TwoPassNetwork):
     """Coarse masks by `toys.analytic`; the refiner sharpens them and adds brightness. Notes the batch sizes."""
-
-    predictor = FocusPredictor
-    flip = False
-    mask_threshold = 0.5
 
     def __init__(self, kind="colour", image_size=256):
         super().__init__()

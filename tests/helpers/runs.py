@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from clicklab.evaluation.lockstep import ObjectResult
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.results import dataset_record
-from clicklab.inference.options import Protocol
 
 
 def results_of(needed, protocol=None, names=None):
@@ -18,7 +18,7 @@ def results_of(needed, protocol=None, names=None):
         protocol: default: the official one.
         names: of the images; default: a, b, c, ...
     """
-    protocol = protocol or Protocol()
+    protocol = protocol or EvaluationProtocol()
     datasets = {}
     for dataset, counts in needed.items():
         played = []

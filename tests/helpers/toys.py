@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clicklab.nn.network import ClickNetwork
 from clicklab.records import Clicks, EvaluationObject, Prediction
 
 
@@ -48,7 +49,7 @@ class Analytic(nn.Module):
         return Prediction(analytic(self.kind, image, clicks, prev_mask))
 
 
-class Staged(nn.Module):
+class Staged(ClickNetwork):
     """`start` and `step` with a nested state, K candidates with scores; notes what was started and stepped.
 
     The first candidate is the answer of `analytic`, the k-th is shifted down by k; the last one has the highest score.
@@ -56,18 +57,20 @@ class Staged(nn.Module):
 
     def __init__(self, candidates: int = 1) -> None:
         super().__init__()
-        self.candidates = candidates
+        self.num_candidates = candidates
         self.started: list[int] = []
         self.stepped: list[int] = []
 
     def start(self, image: Tensor) -> dict[str, object]:
         self.started.append(len(image))
-        return {"image": image, "nested": (image.mean(dim=(1, 2, 3)), [image[:, :1]]), "note": "shared"}
+        return {"image": image, "nested": (image.mean(dim=(1, 2, 3)), [image[:, :1]]), "missing": None}
 
     def step(self, state: dict[str, Tensor], clicks: Clicks, prev_mask: Tensor) -> Prediction:
         self.stepped.append(len(prev_mask))
-        logits = analytic("colour", state["image"], clicks, prev_mask) - torch.arange(self.candidates)[:, None, None]
-        score = None if self.candidates == 1 else torch.arange(self.candidates).expand(len(logits), -1).float()
+        logits = (
+            analytic("colour", state["image"], clicks, prev_mask) - torch.arange(self.num_candidates)[:, None, None]
+        )
+        score = None if self.num_candidates == 1 else torch.arange(self.num_candidates).expand(len(logits), -1).float()
         return Prediction(logits, score, state=state)
 
 

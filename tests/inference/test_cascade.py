@@ -20,12 +20,12 @@ from clicklab.commands.main import main
 from clicklab.evaluation.journal import Journal
 from clicklab.evaluation.noc import NoCMetric, results_of
 from clicklab.evaluation.play import evaluate_objects, play
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.results import table
-from clicklab.inference.options import Protocol
 from clicklab.inference.predictor import Predictor, predictor_for
 from clicklab.inference.session import Session
 from clicklab.records import Prediction
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "cascade.json").read_text())
 CASES = {
@@ -34,7 +34,7 @@ CASES = {
     "cfr2_all": {"cascade": 2, "cascade_once": False},
     "acfr4_all": {"cascade": 4, "cascade_adaptive": True, "preset": "clean"},
 }
-PLAIN = Protocol(max_clicks=6, target_iou=0.98, zoom_in=ZoomIn((128, 128)))
+PLAIN = EvaluationProtocol(max_clicks=6, target_iou=0.98, zoom_in=ZoomIn((128, 128)))
 OBJECTS = [drawn_object(seed) for seed in range(4)]
 
 
@@ -99,7 +99,7 @@ class Settling(torch.nn.Module):
 
 @pytest.mark.parametrize(("pixels", "changes"), [(29, (30,) * 9 + (0,)), (30, (30,))])
 def test_adaptive_refinement_stops_where_no_more_than_the_threshold_changes(pixels, changes):
-    protocol = Protocol(cascade=12, cascade_adaptive=True, cascade_pixels=pixels)
+    protocol = EvaluationProtocol(cascade=12, cascade_adaptive=True, cascade_pixels=pixels)
     session = Session(predictor_for(Settling(), protocol))
     session.set_image(drawn_object(0, (40, 30)).image)
     session.add_click(5, 5)
@@ -117,7 +117,9 @@ class Wavering(torch.nn.Module):
 
 
 def test_changes_are_counted_at_049_whatever_the_threshold_of_the_mask():
-    session = Session(predictor_for(Wavering(), Protocol(mask_threshold=0.3, cascade=3, cascade_adaptive=True)))
+    session = Session(
+        predictor_for(Wavering(), EvaluationProtocol(mask_threshold=0.3, cascade=3, cascade_adaptive=True))
+    )
     session.set_image(drawn_object(0, (40, 30)).image)
     assert session.add_click(5, 5).all()
     assert session.turn.changes == (1200, 1200, 1200)
@@ -160,18 +162,18 @@ def test_rows_of_the_metric_come_back_with_the_changes(protocol):
 
 def test_impossible_settings():
     with pytest.raises(ValueError, match="cascade is -1, wanted: 0"):
-        Protocol(cascade=-1)
+        EvaluationProtocol(cascade=-1)
     with pytest.raises(ValueError, match="cascade_adaptive is True, wanted: false, or cascade=N"):
-        Protocol(cascade_adaptive=True)
+        EvaluationProtocol(cascade_adaptive=True)
     with pytest.raises(ValueError, match="cascade_pixels is -5"):
-        Protocol(cascade=1, cascade_pixels=-5)
+        EvaluationProtocol(cascade=1, cascade_pixels=-5)
 
 
 @pytest.mark.parametrize(
     ("flags", "wanted"),
     [
-        ([], {"cascade": 0, "cascade_adaptive": False}),
-        (["--cfr", "2"], {"cascade": 2, "cascade_adaptive": False, "cascade_pixels": 20}),
+        ([], {}),
+        (["--cfr", "2"], {"cascade": 2, "cascade_adaptive": False}),
         (["--a-cfr", "4", "--cfr-pixels", "7"], {"cascade": 4, "cascade_adaptive": True, "cascade_pixels": 7}),
         (["--cfr", "1", "--cfr-clicks", "all"], {"cascade": 1, "cascade_once": False}),
         (["--cfr", "1", "--cfr-clicks", "first", "--preset", "clean"], {"cascade_once": True, "preset": "clean"}),
@@ -184,8 +186,8 @@ def test_flags_of_the_command(flags, wanted, monkeypatch, tmp_path):
     monkeypatch.setattr("clicklab.evaluation.results.table", lambda results: "")
     assert main(["evaluate", "net.pth", "--data", "Shapes=", "--output", str(tmp_path), "--device", "cpu", *flags]) == 0
     assert asked.items() >= wanted.items()
-    settings = {field.name: asked[field.name] for field in fields(Protocol) if field.name in asked}
-    assert Protocol(**settings).refines(2) == (wanted.get("cascade_once") is False)
+    settings = {field.name: asked[field.name] for field in fields(EvaluationProtocol) if field.name in asked}
+    assert EvaluationProtocol(**settings).refines(2) == (wanted.get("cascade_once") is False)
     assert asked["source"] == "net.pth"
 
 

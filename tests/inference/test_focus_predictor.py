@@ -11,9 +11,9 @@ from focus_toys import TwoPass, spoilt
 from toys import drawn_object, tensors_of
 
 from clicklab.evaluation.play import play
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.focus_predictor import FocusPredictor, inside, target_box
 from clicklab.inference.mask_prediction import Given
-from clicklab.inference.options import Protocol
 from clicklab.inference.predictor import predictor_for
 from clicklab.inference.session import Session
 from clicklab.methods import method_package
@@ -44,7 +44,9 @@ def test_official_clicks_crops_and_ious(case):
     item = drawn_object(case["seed"], tuple(case["size"]))
     if case["given"]:
         item = replace(item, initial_mask=spoilt(item.target, case["seed"]))
-    predictor = Watched(TwoPass(case["kind"]), Protocol(max_clicks=13, target_iou=1.01, initial_masks=case["given"]))
+    predictor = Watched(
+        TwoPass(case["kind"]), EvaluationProtocol(max_clicks=13, target_iou=1.01, initial_masks=case["given"])
+    )
     (result,) = play(predictor, [item])
     assert [list(click) for click in result.clicks] == case["clicks"]
     assert [crops[0] for crops in predictor.crops] == case["target_crops"]
@@ -62,7 +64,7 @@ def objects(given=True):
 
 @pytest.mark.parametrize("given", [False, True])
 def test_sessions_share_forwards_and_answers_do_not_depend_on_it(given):
-    network, protocol = TwoPass(), Protocol(max_clicks=12, initial_masks=given, **SMALL)
+    network, protocol = TwoPass(), EvaluationProtocol(max_clicks=12, initial_masks=given, **SMALL)
     together = {r.index: r for r in play(predictor_for(network, protocol), objects(given), 5)}
     assert network.coarse_calls == network.fine_calls == [5] * 12
     for index, item in enumerate(objects(given)):
@@ -84,7 +86,7 @@ def corrected(protocol, seed=2, clicks=((40, 40, True), (10, 20, False), (60, 60
 
 
 def test_a_given_mask_is_corrected_part_by_part():
-    session, masks = corrected(Protocol(preset="clean", **SMALL))
+    session, masks = corrected(EvaluationProtocol(preset="clean", **SMALL))
     memory = session.turn.answer.own.map(0)
     own = memory > 0.5
     expected = progressive_merge(torch.from_numpy(masks[-2]), own, (60, 60), everything_else=False)
@@ -111,7 +113,7 @@ def test_broken_weights_show_where_a_mask_is_corrected_too():
 
 
 def test_undo_takes_a_correction_back_with_its_memory():
-    session, masks = corrected(Protocol(**SMALL))
+    session, masks = corrected(EvaluationProtocol(**SMALL))
     again = session.mask
     np.testing.assert_array_equal(session.undo(), masks[-2])
     np.testing.assert_array_equal(session.add_click(60, 60), again)
@@ -145,7 +147,7 @@ def test_history_keeps_no_maps_of_the_photo(method, given):
 @pytest.mark.parametrize("preset", ["official", "clean"])
 def test_further_passes_for_a_click_start_from_the_mask_before_it(preset):
     """A click whose pixel is right after the first pass would flood the mask in the second one."""
-    session, masks = corrected(Protocol(preset=preset, cascade=2, **SMALL), clicks=((40, 40, True),))
+    session, masks = corrected(EvaluationProtocol(preset=preset, cascade=2, **SMALL), clicks=((40, 40, True),))
     assert len(session.turn.changes) == 2
     answer = session.turn.answer
     np.testing.assert_array_equal(answer.before.numpy(), masks[0])
@@ -157,8 +159,10 @@ def test_further_passes_for_a_click_start_from_the_mask_before_it(preset):
 def test_floods_are_official_and_clean_has_none():
     item = drawn_object(4, (200, 140))
     item = replace(item, initial_mask=spoilt(item.target, 4))
-    (official,) = play(predictor_for(TwoPass(), Protocol(max_clicks=13, target_iou=1.01, initial_masks=True)), [item])
-    protocol = Protocol(max_clicks=13, target_iou=1.01, initial_masks=True, preset="clean")
+    (official,) = play(
+        predictor_for(TwoPass(), EvaluationProtocol(max_clicks=13, target_iou=1.01, initial_masks=True)), [item]
+    )
+    protocol = EvaluationProtocol(max_clicks=13, target_iou=1.01, initial_masks=True, preset="clean")
     (clean,) = play(predictor_for(TwoPass(), protocol), [item])
     assert min(official.ious[7:]) < 0.1
     assert min(clean.ious[7:]) > 0.9
@@ -175,14 +179,14 @@ def test_single_pixels_and_borders_never_crash(preset, size, given):
             target = np.zeros(size, np.int8)
             target[y, x] = 1
             item = EvaluationObject(image, target, "pixel", 1, 0, rng.random(size) > 0.5 if given else None)
-            protocol = Protocol(max_clicks=13, preset=preset, initial_masks=given, **SMALL)
+            protocol = EvaluationProtocol(max_clicks=13, preset=preset, initial_masks=given, **SMALL)
             (result,) = play(predictor_for(TwoPass(kind), protocol), [item])
             assert len(result.ious) == 13
             assert np.isfinite(result.ious).all()
 
 
 def test_late_clicks_change_the_focus_crop_alone():
-    predictor = Watched(TwoPass(), Protocol(**SMALL))
+    predictor = Watched(TwoPass(), EvaluationProtocol(**SMALL))
     session = Session(predictor)
     item = drawn_object(3, (80, 90))
     session.set_image(item.image)
@@ -212,7 +216,7 @@ def test_views_have_one_size_whatever_the_protocol_says():
         ({"zoom_size": (64, 32)}, (64, 32)),
         ({"zoom_in": ZoomIn(40, skip_clicks=1)}, (40, 40)),
     ):
-        predictor = predictor_for(network, Protocol(**options), view_scale=1.5)
+        predictor = predictor_for(network, EvaluationProtocol(**options), view_scale=1.5)
         session = Session(predictor)
         session.set_image(np.zeros((50, 70, 3), np.uint8))
         session.add_click(20, 30)
@@ -222,11 +226,11 @@ def test_views_have_one_size_whatever_the_protocol_says():
 
 def test_the_network_says_threshold_and_flip():
     predictor = predictor_for(TwoPass())
-    assert (predictor.mask_threshold, predictor.protocol.flip) == (0.5, False)
-    assert predictor_for(TwoPass(), Protocol(mask_threshold=0.3)).mask_threshold == 0.3
-    assert Protocol().to_dict(TwoPass())["mask_threshold"] == 0.5
+    assert (predictor.mask_threshold, predictor.options.flip) == (0.5, False)
+    assert predictor_for(TwoPass(), EvaluationProtocol(mask_threshold=0.3)).mask_threshold == 0.3
+    assert EvaluationProtocol().to_dict(TwoPass())["mask_threshold"] == 0.5
     with pytest.raises(ValueError, match="flip"):
-        predictor_for(TwoPass(), Protocol(flip=True))
+        predictor_for(TwoPass(), EvaluationProtocol(flip=True))
 
 
 def test_a_limit_of_clicks_holds_for_the_coarse_pass_alone(monkeypatch):
@@ -235,7 +239,7 @@ def test_a_limit_of_clicks_holds_for_the_coarse_pass_alone(monkeypatch):
     for name in ("step", "refine"):
         passed = getattr(network, name)
         monkeypatch.setattr(network, name, lambda *a, passed=passed: (seen.append(a[1].slots), passed(*a))[1])
-    session = Session(predictor_for(network, Protocol(zoom_size=(64, 64), net_clicks_limit=2)))
+    session = Session(predictor_for(network, EvaluationProtocol(zoom_size=(64, 64), net_clicks_limit=2)))
     session.set_image(np.zeros((80, 90, 3), np.uint8))
     for y in (10, 20, 30, 40):
         session.add_click(y, 20)

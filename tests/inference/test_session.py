@@ -11,19 +11,19 @@ from torch import nn
 from toys import Analytic, Staged, drawn_object, tensors_of
 
 from clicklab.clicks.maps import disk_maps
-from clicklab.inference.options import Protocol
-from clicklab.inference.predictor import Predictor, join_states, split_state
+from clicklab.evaluation.protocol import EvaluationProtocol
+from clicklab.inference.predictor import Predictor
 from clicklab.inference.session import Session
 from clicklab.methods import method_package
 from clicklab.records import Clicks, Prediction
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
-PROTOCOL = Protocol(zoom_in=ZoomIn((64, 64)))
+PROTOCOL = EvaluationProtocol(zoom_in=ZoomIn((64, 64)))
 OBJECT = drawn_object(0)
 CLICKS = [(100, 100, True), (160, 190, True), (20, 30, False), (30, 300, False)]
 
 
-def session_of(network: nn.Module, protocol: Protocol = PROTOCOL) -> Session:
+def session_of(network: nn.Module, protocol: EvaluationProtocol = PROTOCOL) -> Session:
     session = Session(Predictor(network, protocol))
     session.set_image(OBJECT.image)
     return session
@@ -158,7 +158,7 @@ def test_a_read_only_image_is_taken_without_a_warning():
 
 def test_start_runs_only_when_the_view_changes():
     network = Staged()
-    session = session_of(network, Protocol(zoom=False))
+    session = session_of(network, EvaluationProtocol(zoom=False))
     for click in CLICKS:
         session.add_click(*click)
     assert network.started == [2] and network.stepped == [2, 2, 2, 2]
@@ -206,21 +206,11 @@ def test_disks_have_the_official_pixels_where_the_rim_is_a_near_tie(click, offic
 
 def test_float64_clicks_are_for_networks_that_ask_for_them():
     for exact, wanted in ((True, torch.float64), (False, torch.float32)):
-        session = session_of(network := Disks(exact), Protocol(max_clicks=1))
+        session = session_of(network := Disks(exact), EvaluationProtocol(max_clicks=1))
         session.add_click(100, 100)
         assert network.types == {wanted}
     for method in ("ritm", "simpleclick", "icmformer", "piclick"):  # whose official code zooms in float64
         assert method_package(method).build({"variant": "mini"}).exact_clicks
-
-
-def test_nested_states_survive_splitting_and_joining():
-    state = {"a": torch.rand(6, 2), "b": (torch.rand(6), [torch.rand(6, 1, 3)]), "c": None, "d": 3}
-    pieces = split_state(state, 3)
-    assert pieces[1]["a"].shape == (2, 2) and pieces[1]["d"] == 3
-    joined = join_states(pieces)
-    torch.testing.assert_close(joined["a"], state["a"])
-    torch.testing.assert_close(joined["b"][1][0], state["b"][1][0])
-    assert joined["c"] is None
 
 
 @pytest.mark.parametrize(("y", "x"), [(-1, 5), (5, -0.5), (260, 5), (5, 330), (float("nan"), 5)])

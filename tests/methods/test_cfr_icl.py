@@ -11,7 +11,7 @@ from torch import nn
 
 import clicklab
 from clicklab.commands.main import main
-from clicklab.inference.options import Protocol
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.losses.click_loss import click_loss
 from clicklab.losses.mask import binary_cross_entropy
 from clicklab.losses.nfl import normalized_focal_loss
@@ -171,7 +171,7 @@ def test_every_method_can_be_refined(name):
     smoke = yaml.safe_load((Path(__file__).parents[2] / "experiments" / name / "smoke.yaml").read_text())
     torch.manual_seed(0)
     net = method_package(name).build(smoke["model"]["init_args"]).eval()
-    session = clicklab.Session(clicklab.predictor_for(net, Protocol(cascade=2, cascade_once=False)))
+    session = clicklab.Session(clicklab.predictor_for(net, EvaluationProtocol(cascade=2, cascade_once=False)))
     session.set_image(Shapes(length=1, size=64)[0].image)
     for y, x in ((12, 8), (40, 30)):
         assert session.add_click(y, x).shape == (64, 64)

@@ -9,8 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clicklab.checkpoint import convert
 from clicklab.evaluation.play import play
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.mask_prediction import Seen
-from clicklab.inference.options import Protocol
 from clicklab.inference.predictor import predictor_for
 from clicklab.inference.session import Session
 from clicklab.methods.disnet import DISNetNet, build, from_official
@@ -48,7 +48,7 @@ def session_of(network, passes=None, **options):
     """A session; `passes` notes the batch sizes of P, the proposal network."""
     if passes is not None:
         network.backbone.register_forward_hook(lambda module, args, output: passes.append(len(output)))
-    session = Session(predictor_for(network, Protocol(**({"flip": False} | options))))
+    session = Session(predictor_for(network, EvaluationProtocol(**({"flip": False} | options))))
     session.set_image(photo())
     return session
 
@@ -249,7 +249,7 @@ def test_lockstep_equals_one_at_a_time(flip, choice):
         target[5:50, :] = 1 if n % 2 else 0
         target[20 + n : 30, 10:20] = 1
         objects.append(EvaluationObject(photo(n), target, f"photo{n}", 1, n))
-    protocol = Protocol(max_clicks=3, flip=flip, choice=choice, thresholds=(0.4,))
+    protocol = EvaluationProtocol(max_clicks=3, flip=flip, choice=choice, thresholds=(0.4,))
 
     def played(batch_size):
         results = play(predictor_for(network, protocol), objects, batch_size)

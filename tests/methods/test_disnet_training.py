@@ -229,7 +229,7 @@ def test_every_term_has_its_weight():
     learner, batch = module(loss=weights), scene()
     learner.user = SimulatedUser()
     torch.manual_seed(0)
-    sets, count = learner.related_sets(batch).sets, learner.network.candidates
+    sets, count = learner.related_sets(batch).sets, learner.network.num_candidates
     masks = [torch.randn(1, count, 16, 16) for _ in range(2)]
     extras = {"masks": masks, "class_logits": torch.randn(2, 1, count, 2)}
     terms = learner.proposal_terms(Prediction(torch.zeros(1, count, 64, 64), extras=extras), sets, batch.target)
@@ -309,7 +309,7 @@ def test_no_more_masks_than_queries():
 
 def test_the_best_proposal_is_judged_without_ignored_pixels():
     learner, batch = module(), scene()
-    logits = torch.full((1, learner.network.candidates, 64, 64), -9.0)
+    logits = torch.full((1, learner.network.num_candidates, 64, 64), -9.0)
     target = batch.target.clone()
     target[..., 40:, :] = IGNORE
     wanted = target[0, 0] == 1

@@ -14,7 +14,7 @@ from official_focalclick import HRNET, MIT, official_checkpoint, official_shapes
 
 from clicklab.checkpoint import load
 from clicklab.evaluation.play import play
-from clicklab.inference.options import Protocol
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.predictor import predictor_for
 from clicklab.methods import METHODS, method_package
 from clicklab.methods.focalclick import FocalClickNet, from_official, matches
@@ -52,7 +52,7 @@ def test_official_clicks_and_ious_on_photographs(shared_data):
     network = from_official(official_checkpoint("segformerb0")).eval()
     photographs = EvaluationObjects(open_dataset("GrabCut", shared_data / "GrabCut"))
     items = [photographs[case["index"]] for case in GOLDEN["grabcut"]]
-    results = list(play(predictor_for(network, Protocol(max_clicks=4, target_iou=1.01)), items, 2))
+    results = list(play(predictor_for(network, EvaluationProtocol(max_clicks=4, target_iou=1.01)), items, 2))
     for case, result in zip(GOLDEN["grabcut"], sorted(results, key=lambda result: result.index), strict=True):
         assert (result.name, [list(click) for click in result.clicks]) == (case["name"], case["clicks"])
         np.testing.assert_allclose(result.ious, case["ious"], atol=1e-4)

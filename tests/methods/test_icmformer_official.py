@@ -10,8 +10,8 @@ from official_simpleclick import official_checkpoint as simpleclick_checkpoint
 
 from clicklab.checkpoint import load
 from clicklab.evaluation.play import play
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.external_checkpoint import rename_keys
-from clicklab.inference.options import Protocol
 from clicklab.inference.predictor import predictor_for
 from clicklab.methods import METHODS, method_package
 from clicklab.methods.icmformer import VARIANTS, ICMFormerSwin, ICMFormerViT, from_official, matches
@@ -40,7 +40,9 @@ def test_grabcut_plays_as_officially(name, shared_data):
     checkpoint = official_checkpoint(name)
     checkpoint["state_dict"]["head.conv_seg.weight"] *= 20
     expected = GOLDEN["plays"][name]
-    predictor = predictor_for(from_official(checkpoint).eval(), Protocol(max_clicks=len(expected[0]["clicks"])))
+    predictor = predictor_for(
+        from_official(checkpoint).eval(), EvaluationProtocol(max_clicks=len(expected[0]["clicks"]))
+    )
     objects = EvaluationObjects(open_dataset("GrabCut", shared_data / "GrabCut"), limit=len(expected))
     results = play(predictor, [objects[i] for i in range(len(objects))], batch_size=2)
     for result, official in zip(sorted(results, key=lambda r: r.index), expected, strict=True):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from clicklab.inference.options import Protocol
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.predictor import predictor_for
 from clicklab.inference.session import Session
 from clicklab.methods.piclick import SCORE_RULES, PiClickNet, build
@@ -106,7 +106,7 @@ def test_rebuilt_from_its_arguments():
 @pytest.mark.parametrize("preset", ["official", "clean"])
 def test_session_shows_all_candidates_and_another_one_can_be_chosen(preset):
     network = mini().eval()
-    session = Session(predictor_for(network, Protocol(preset=preset)))
+    session = Session(predictor_for(network, EvaluationProtocol(preset=preset)))
     assert isinstance(session.predictor, PiClickPredictor)
     session.set_image(np.random.default_rng(0).integers(0, 255, (70, 90, 3), dtype=np.uint8))
     mask = session.add_click(30, 40)
@@ -141,7 +141,7 @@ def test_fair_pairs_of_a_view_and_its_shuffled_mirror_are_the_view():
         "iou": torch.stack([iou, iou[rows, order]], dim=1).flatten(0, 1),
     }
     score = extras["iou"].unflatten(0, (2, 2))
-    predictor = predictor_for(mini(), Protocol(preset="clean"))
+    predictor = predictor_for(mini(), EvaluationProtocol(preset="clean"))
     merged, merged_score = predictor.merge(pair, score, extras)
     torch.testing.assert_close(merged, logits)
     torch.testing.assert_close(merged_score, iou)

@@ -18,8 +18,8 @@ from torch.nn.functional import interpolate
 
 import clicklab
 from clicklab.evaluation.play import play
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.external_checkpoint import rename_keys
-from clicklab.inference.options import Protocol
 from clicklab.inference.predictor import predictor_for
 from clicklab.losses.matching import assign, mask_cost
 from clicklab.masks.candidate_sets import MaskSets
@@ -83,11 +83,11 @@ def test_flip_pairs_with_their_official_flaw(network, mask_threshold):
     logits = interpolate(coarse, size=(24, 32), mode="bilinear", align_corners=True)
     confidence, iou, onehot = (torch.tensor(rng.random((2, 7)), dtype=torch.float32) for _ in range(3))
     score = SCORE_RULES["released"](confidence, iou, onehot)
-    official = predictor_for(network, Protocol(mask_threshold=mask_threshold))
+    official = predictor_for(network, EvaluationProtocol(mask_threshold=mask_threshold))
     merged, merged_score = official.merge(logits[None], score[None], {"confidence": confidence, "iou": iou})
     close(merged[0, :, ::7, ::9], GOLDEN["pairs"]["merged"])
     assert merged_score.argmax().item() == GOLDEN["pairs"]["best"]
-    clean = predictor_for(network, Protocol(preset="clean"))
+    clean = predictor_for(network, EvaluationProtocol(preset="clean"))
     fair, _ = clean.merge(logits[None], score[None], {"confidence": confidence, "iou": iou})
     assert min((merged[0, 0] - one).abs().max().item() for one in fair[0]) > 0.1
 
@@ -98,7 +98,7 @@ def test_same_clicks_and_ious_as_the_official_evaluation(network, choice, shared
     # than rounding (1e-5): it falls to the side of the exact answer with these, to the other with `TokenLinear`'s
     monkeypatch.setattr(TokenLinear, "forward", nn.Linear.forward)
     network.score_rule = "released"
-    protocol = Protocol(max_clicks=3, target_iou=1.01, choice=choice)
+    protocol = EvaluationProtocol(max_clicks=3, target_iou=1.01, choice=choice)
     objects = EvaluationObjects(open_dataset("GrabCut", shared_data / "GrabCut"), 2)
     for result in play(predictor_for(network, protocol), objects, 2):
         wanted = GOLDEN["evaluation"][f"{result.name} {choice}"]

@@ -9,7 +9,7 @@ from clicklab.inference.session import Session
 from clicklab.methods.ritm import VARIANTS, RITMNet, build
 from clicklab.nn.hrnet import HRNet
 from clicklab.records import Clicks
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
 CLICKS = Clicks.from_list([[(10.5, 20.0, 1), (3.0, 60.0, 0)], [(40.0, 8.0, 1)]])
 

@@ -9,8 +9,8 @@ from official_focalclick import official_checkpoint
 
 import clicklab
 from clicklab.commands.main import main
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.focus_predictor import FocusPredictor, target_box
-from clicklab.inference.options import Protocol
 from clicklab.inference.predictor import predictor_for
 from clicklab.inference.session import Session
 from clicklab.methods.focalclick import FocalClickNet
@@ -100,7 +100,7 @@ def test_the_zoom_takes_over_in_the_second_half():
 
 def clicked(net: torch.nn.Module, count: int) -> Session:
     """A dialogue of `count` clicks, positive and negative ones in turns, on a drawn scene."""
-    session = Session(predictor_for(net, Protocol(preset="clean")))
+    session = Session(predictor_for(net, EvaluationProtocol(preset="clean")))
     session.set_image(Shapes(length=1, size=96)[0].image)
     for number in range(count):
         session.add_click(20 + 3 * number, 70 - 2 * number, positive=number % 2 == 0)
@@ -140,7 +140,7 @@ def test_the_mix_is_that_of_the_logits_inside_the_target_crop():
     """Click 10 asked by hand: half FocalClick's logits, half those of the zoomed crop; outside FocalClick alone."""
     net = network()
     before = clicked(net, 9)
-    plain = VTMRPredictor(replace_zoom(net), Protocol(preset="clean"))
+    plain = VTMRPredictor(replace_zoom(net), EvaluationProtocol(preset="clean"))
     session = Session(plain)
     session._pixels, session.turns = before.pixels, list(before.turns)
     session.add_click(60, 50)
@@ -166,7 +166,7 @@ def test_the_mix_is_that_of_the_logits_inside_the_target_crop():
 
 def test_sessions_in_lockstep_are_answered_as_alone():
     net = network()
-    predictor = predictor_for(net, Protocol(preset="clean"))
+    predictor = predictor_for(net, EvaluationProtocol(preset="clean"))
     scenes = Shapes(length=3, size=96)
     alone, together = [], []
     for sessions, answer in ((alone, False), (together, True)):
@@ -207,7 +207,7 @@ def test_the_zoom_has_the_larger_share_at_click_15():
     """As for click 10, where both shares are one half."""
     net = network()
     before = clicked(net, 14)
-    session = Session(VTMRPredictor(replace_zoom(net), Protocol(preset="clean")))
+    session = Session(VTMRPredictor(replace_zoom(net), EvaluationProtocol(preset="clean")))
     session._pixels, session.turns = before.pixels, list(before.turns)
     for one in (session, before):
         one.add_click(60, 50)
@@ -228,7 +228,7 @@ def test_the_zoom_has_the_larger_share_at_click_15():
 def test_zoomed_views_have_the_shape_that_was_asked_for():
     net, sizes = network(), []
     net.register_forward_hook(lambda module, inputs, _: sizes.append(tuple(inputs[0].shape[-2:])))
-    session = Session(VTMRPredictor(net, Protocol(preset="clean", zoom_size=(64, 32))))
+    session = Session(VTMRPredictor(net, EvaluationProtocol(preset="clean", zoom_size=(64, 32))))
     session.set_image(np.zeros((80, 90, 3), np.uint8))
     for number in range(11):
         session.add_click(20 + 3 * number, 70 - 2 * number, positive=number % 2 == 0)

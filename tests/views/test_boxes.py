@@ -93,11 +93,11 @@ def test_box_by_hand():
 
 def test_last_row_and_column_count_as_outside():
     box = Box(10, 20, 12, 24)
-    assert box.holds([(10, 20), (11.9, 23.9)])
-    assert not box.holds([(10, 20), (12, 20)])
-    assert not box.holds([(10, 24)])
-    assert not box.holds([(9.9, 20)])
-    assert box.holds([])
+    assert box.contains([(10, 20), (11.9, 23.9)])
+    assert not box.contains([(10, 20), (12, 20)])
+    assert not box.contains([(10, 24)])
+    assert not box.contains([(9.9, 20)])
+    assert box.contains([])
 
 
 def test_iou_is_the_product_of_intervals():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from toys import Analytic
 
-from clicklab.inference.options import Protocol
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.predictor import Predictor
 from clicklab.records import Clicks
 from clicklab.views.boxes import Box, filled_lines, flip_clicks
@@ -18,6 +18,7 @@ from clicklab.views.frames import (
     average_flip,
     clicks_in_views,
     limit_longest_side,
+    look,
 )
 
 SIZE = (300, 400)
@@ -35,9 +36,9 @@ def blob(box):
     return mask
 
 
-def look(rule, clicks, remembered=None, kept=None, stale=True):
-    lines = None if remembered is None else filled_lines(remembered > rule.probability).numpy()
-    return rule.look(SIZE, clicks, lines, kept, stale)
+def looked(rule, clicks, remembered=None, kept=None, stale=True):
+    extents = None if remembered is None else filled_lines(remembered > rule.probability).numpy()
+    return look(rule, SIZE, clicks, extents, kept, stale)
 
 
 def test_a_frame_crops_and_its_inverse_pastes():
@@ -76,15 +77,15 @@ def test_clicks_of_many_images_in_one_go():
 
 
 def test_first_click_sees_the_whole_image_resized_or_untouched():
-    assert look(ZoomIn((448, 448)), [(1, 1, 1)]) == (
+    assert looked(ZoomIn((448, 448)), [(1, 1, 1)]) == (
         Box.full(SIZE),
         Frame(SIZE, Box.full(SIZE), (448, 448), Box.full(SIZE)),
     )
-    assert look(ZoomIn(400, skip_clicks=1), [(1, 1, 1)]) == (None, Frame.whole(SIZE))
+    assert looked(ZoomIn(400, skip_clicks=1), [(1, 1, 1)]) == (None, Frame.whole(SIZE))
 
 
 def test_the_object_is_widened_to_an_inclusive_box_inside_the_image():
-    kept, frame = look(ZoomIn(400, skip_clicks=1), [(110, 60, 1), (0, 0, 0)], blob(Box(100, 50, 119, 69)))
+    kept, frame = looked(ZoomIn(400, skip_clicks=1), [(110, 60, 1), (0, 0, 0)], blob(Box(100, 50, 119, 69)))
     assert kept == Box(
         10, 0, 210, 160
     )  # centre 109.5 and 59.5, at least 200 long, so 201 pixels; the left side is clamped
@@ -94,17 +95,17 @@ def test_the_object_is_widened_to_an_inclusive_box_inside_the_image():
 def test_a_region_is_kept_until_it_gets_wrong():
     rule, far = ZoomIn((448, 448)), blob(Box(150, 250, 169, 269))
     kept = Box(50, 150, 269, 369)
-    assert look(rule, [(160, 260, 1)], far, kept)[0] == kept
-    assert look(rule, [(160, 260, 1), (269, 200, 1)], far, kept)[0] != kept  # the last row counts as outside
-    assert look(rule, [(160, 260, 1), (269, 200, 0)], far, kept)[0] == kept  # negative clicks do not matter
-    assert look(rule, [(160, 260, 1)], far, Box(140, 240, 180, 280))[0] != Box(140, 240, 180, 280)  # too small now
+    assert looked(rule, [(160, 260, 1)], far, kept)[0] == kept
+    assert looked(rule, [(160, 260, 1), (269, 200, 1)], far, kept)[0] != kept  # the last row counts as outside
+    assert looked(rule, [(160, 260, 1), (269, 200, 0)], far, kept)[0] == kept  # negative clicks do not matter
+    assert looked(rule, [(160, 260, 1)], far, Box(140, 240, 180, 280))[0] != Box(140, 240, 180, 280)  # too small now
 
 
 def test_an_empty_mask_leaves_the_stale_region_only_in_the_official_int_mode():
     kept, clicks, empty = Box(10, 10, 210, 210), [(50, 50, 1), (60, 60, 0)], torch.zeros(SIZE)
-    assert look(ZoomIn(400, skip_clicks=1), clicks, empty, kept) == (kept, Frame.whole(SIZE, home=kept))
-    assert look(ZoomIn(400, skip_clicks=1), clicks, empty, kept, stale=False) == (None, Frame.whole(SIZE))
-    assert look(ZoomIn((448, 448)), clicks, empty, kept)[0] == Box.full(SIZE)
+    assert looked(ZoomIn(400, skip_clicks=1), clicks, empty, kept) == (kept, Frame.whole(SIZE, paste_box=kept))
+    assert looked(ZoomIn(400, skip_clicks=1), clicks, empty, kept, stale=False) == (None, Frame.whole(SIZE))
+    assert looked(ZoomIn((448, 448)), clicks, empty, kept)[0] == Box.full(SIZE)
 
 
 def test_mirrored_logits_are_averaged_in_the_straight_frame():
@@ -136,7 +137,7 @@ def test_impossible_zooms_name_the_field(options, field):
 
 def test_a_zoomed_view_is_shrunk_to_the_longest_side():
     box = Box(10, 20, 49, 99)
-    predictor = Predictor(Analytic(), Protocol(longest_side=32))
+    predictor = Predictor(Analytic(), EvaluationProtocol(longest_side=32))
     view = predictor.view_of(Frame((60, 120), box, (64, 128), box))
     assert view.size == (16, 32)
     back = view.back(torch.ones(1, 16, 32))[0]

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from toys import Analytic, Staged, drawn_object
 
-from clicklab.inference.options import Protocol
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.predictor import Predictor
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 from clicklab.visualize.candidates import candidate_sheet, first_answer, overlap
 
-PROTOCOL = Protocol(zoom_in=ZoomIn(target_size=(96, 96), skip_clicks=-1))
+PROTOCOL = EvaluationProtocol(zoom_in=ZoomIn(target_size=(96, 96), skip_clicks=-1))
 
 
 def test_overlap_leaves_ignored_pixels_out():

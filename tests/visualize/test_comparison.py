@@ -13,7 +13,7 @@ import pytest
 from runs import results_of, write_run
 
 from clicklab.commands.main import main
-from clicklab.inference.options import Protocol
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.visualize.comparison import MEAN, compare
 from clicklab.visualize.published import published_rows, read_catalog
 from clicklab.visualize.results_file import read_run
@@ -79,9 +79,11 @@ def test_the_catalogue_reads_as_it_stands():
 
 
 def test_other_conditions_are_marked_explained_and_never_best(tmp_path, runs):
-    short = read_run(str(write_run(tmp_path / "short", {"GrabCut": [1, 1, 1, 0]}, Protocol(max_clicks=4))))
+    short = read_run(str(write_run(tmp_path / "short", {"GrabCut": [1, 1, 1, 0]}, EvaluationProtocol(max_clicks=4))))
     part = read_run(str(write_run(tmp_path / "part", {"GrabCut": [1, 1]})))
-    unmirrored = read_run(str(write_run(tmp_path / "unmirrored", {"GrabCut": [1, 1, 1, 1]}, Protocol(flip=False))))
+    unmirrored = read_run(
+        str(write_run(tmp_path / "unmirrored", {"GrabCut": [1, 1, 1, 1]}, EvaluationProtocol(flip=False)))
+    )
     table = compare([*runs, short, part, unmirrored])
     said = list(table.notes.values())
     assert any("max_clicks 4 (there 20)" in note for note in said)
@@ -161,7 +163,7 @@ def test_a_file_changed_by_hand_ends_in_one_line(tmp_path, capsys, change, said)
 def test_what_cannot_be_compared_ends_in_one_line(folders, tmp_path, capsys):
     other = write_run(tmp_path / "other", {"GrabCut": [1, 1, 1, 1]}, names="wxyz")
     elsewhere = write_run(tmp_path / "elsewhere", {"SBD": [1]})
-    short = write_run(tmp_path / "short", ONE, Protocol(max_clicks=4))
+    short = write_run(tmp_path / "short", ONE, EvaluationProtocol(max_clicks=4))
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "results.json").write_text('{"protocol": {')
     for more, said in (

@@ -10,8 +10,8 @@ from blobs import blobs
 from toys import Analytic, Staged, drawn_object
 
 from clicklab.evaluation.play import evaluate_objects
-from clicklab.inference.options import ORACLE, Protocol
-from clicklab.views.frames import ZoomIn
+from clicklab.evaluation.protocol import ORACLE, EvaluationProtocol
+from clicklab.views.zoom_in import ZoomIn
 from clicklab.visualize.outlines import outline_path
 from clicklab.visualize.replay import object_of_row, predictor_of_record, replay, unlike
 
@@ -41,7 +41,7 @@ class Drawn:
     ids=["one mask", "other settings", "candidates", "from spoilt masks", "refined", "whole image"],
 )
 def test_the_masks_are_those_that_were_measured(network, settings):
-    protocol = Protocol(**{"max_clicks": 4, "target_iou": 1.01, "zoom_in": ZoomIn((40, 40))} | settings)
+    protocol = EvaluationProtocol(**{"max_clicks": 4, "target_iou": 1.01, "zoom_in": ZoomIn((40, 40))} | settings)
     results = evaluate_objects(network, {"A": Drawn()}, protocol)
     assert len(results["datasets"]) == (2 if isinstance(network, Staged) else 1)
     for name, record in results["datasets"].items():

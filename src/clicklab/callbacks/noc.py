@@ -12,13 +12,14 @@ import torch.distributed
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
-from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
+from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult, protocol_of
 from clicklab.evaluation.noc import SPC, NoCMetric, results_of
 from clicklab.evaluation.play import view_scale_of
+from clicklab.evaluation.protocol import BATCH_SIZE, ORACLE, EvaluationProtocol
 from clicklab.evaluation.results import SHOWN_CLICKS, dataset_record, save_results
 from clicklab.evaluation.robustness import runs_of
-from clicklab.inference.options import ORACLE, Protocol
 from clicklab.inference.predictor import Predictor, predictor_for
+from clicklab.nn.network import as_click_network
 from clicklab.records import EvaluationObject, SkippedObject
 from clicklab.visualize.curves import save_curve
 
@@ -30,7 +31,7 @@ class _Dataset:
 
     def __init__(self, predictor: Predictor, batch_size: int, device: torch.device) -> None:
         self.player = LockstepPlayer(predictor, batch_size)
-        self.metric = NoCMetric(predictor.protocol).to(device)
+        self.metric = NoCMetric(protocol_of(predictor)).to(device)
         self.names: dict[int, str] = {}
         self.skipped: dict[int, SkippedObject] = {}
 
@@ -66,8 +67,8 @@ class NoCCallback(pl.Callback):
         batch_size: objects in lockstep on each device.
     """
 
-    def __init__(self, protocol: Protocol | None = None, batch_size: int = 8) -> None:
-        self.protocol = protocol or Protocol()
+    def __init__(self, protocol: EvaluationProtocol | None = None, batch_size: int = BATCH_SIZE) -> None:
+        self.protocol = protocol or EvaluationProtocol()
         self.batch_size = batch_size
         self._datasets: dict[str, _Dataset] = {}
         self._loaders: list[list[_Dataset]] = []  # those that a loader feeds: one, or one for each way to choose
@@ -118,7 +119,7 @@ class NoCCallback(pl.Callback):
         if len(names) != len(loaders):
             raise ValueError(f"evaluation_names({stage!r}) gives {len(names)} names for {len(loaders)} loaders")
         context, device = trainer.precision_plugin.forward_context, pl_module.device
-        network: Any = pl_module.network
+        network = as_click_network(pl_module.network)  # ty: ignore[invalid-argument-type]
         self._datasets, self._loaders = {}, []
         for name, loader in zip(names, loaders, strict=True):
             fed = {}
@@ -146,7 +147,7 @@ class NoCCallback(pl.Callback):
         pl_module.log_dict(_values_to_log(stage, finished), batch_size=1, sync_dist=True)
         if not trainer.is_global_zero:
             return
-        settings = self.protocol.to_dict(pl_module.network)  # ty: ignore[invalid-argument-type]
+        settings = self.protocol.to_dict(as_click_network(pl_module.network))  # ty: ignore[invalid-argument-type]
         if settings["precision"] == "32-true":  # the protocol asks for nothing else: the network ran in the trainer's
             settings["precision"] = str(trainer.precision)
         results = {

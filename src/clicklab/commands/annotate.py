@@ -106,9 +106,8 @@ def annotations_of(folder: Path) -> Path:
 
 def open_session(network: str | None, device: str) -> Any:
     """A session of a network, without an image. Raises as `clicklab.load`."""
-    from clicklab import Session, predictor_for
+    from clicklab import Session
     from clicklab.checkpoint import load
     from clicklab.commands.devices import find_device
-    from clicklab.inference.options import Protocol
 
-    return Session(predictor_for(load(network, find_device(device)), Protocol(preset="clean")))
+    return Session(load(network, find_device(device)))

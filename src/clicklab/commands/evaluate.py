@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from clicklab.commands.data import READER_OPTIONS
 from clicklab.commands.devices import find_device
+from clicklab.commands.record_flags import add_record_flags, given_fields
+from clicklab.evaluation.protocol import BATCH_SIZE, EvaluationProtocol
+from clicklab.inference.options import InferenceOptions
+from clicklab.views.zoom_in import ZoomIn
+
+SEEING = [field.name for field in fields(InferenceOptions)]
+IN_WORDS = ("zoom_in", "cascade", "cascade_adaptive", "cascade_once", "initial_masks")  # have flags of other names
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -26,63 +34,55 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--output", type=Path, required=True, metavar="DIR", help="results.json, table, curve, journal"
     )
     command.add_argument("--method", help="read the checkpoint as this method's: `vtmr` takes FocalClick's files")
-    command.add_argument("--max-clicks", type=int, default=20, help="clicks per object (default %(default)s)")
-    command.add_argument("--limit", type=int, help="only the first objects of each dataset")
-    command.add_argument("--batch-size", type=int, default=8, help="objects in lockstep (default %(default)s)")
-    command.add_argument("--thresholds", type=float, nargs="+", default=[0.85, 0.90, 0.95], help="IoUs of NoC and NoF")
+    command.add_argument("--limit", type=int, metavar="N", help="only the first objects of each dataset")
     command.add_argument(
-        "--target-iou", type=float, help="stop an object at this IoU (default: highest threshold); 1.01: never"
+        "--batch-size", type=int, default=BATCH_SIZE, metavar="N", help="objects in lockstep (default %(default)s)"
     )
-    command.add_argument(
-        "--mask-threshold", type=float, help="probability of the mask (default: what the network asks for, mostly 0.49)"
-    )
-    command.add_argument(
-        "--zoom-size", type=int, nargs="+", metavar="PIXELS", help="one: longer side, two: height width"
-    )
-    command.add_argument("--no-flip", action="store_true", help="do not average with the mirrored view")
-    command.add_argument("--boundary-iou", action="store_true", help="measure BIoU@k as well")
-    add_starts(command)
-    command.add_argument(
-        "--preset", choices=["official", "clean"], default="official", help="keep or drop official quirks"
-    )
-    command.add_argument(
-        "--choice",
-        choices=["both", "automatic", "oracle"],
-        default="both",
-        help="of several candidates take the best by score, or by the ground truth (default: both)",
-    )
-    cascade = command.add_mutually_exclusive_group()
-    cascade.add_argument("--cfr", type=int, default=0, metavar="N", help="refine the answer to a click N times (CFR-N)")
-    cascade.add_argument(
-        "--a-cfr", type=int, metavar="N", help="at most N times, as long as the mask changes (A-CFR-N)"
-    )
-    command.add_argument("--cfr-pixels", type=int, default=20, help="A-CFR: what is no change (default %(default)s)")
-    command.add_argument(
-        "--cfr-clicks", choices=["first", "all"], help="clicks that are refined (default: official first, clean all)"
-    )
-    command.add_argument(
-        "--precision",
-        choices=["32-true", "bf16-mixed", "16-mixed"],
-        default="32-true",
-        help="of the network (%(default)s)",
-    )
+    add_options(command)
     command.add_argument("--compile", action="store_true", help="torch.compile: for long runs on a GPU")
     command.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     command.set_defaults(run=run_evaluate)
 
 
-def add_starts(command: argparse.ArgumentParser) -> None:
-    """What a dialogue starts from."""
-    starts = command.add_mutually_exclusive_group()
-    starts.add_argument(
+def add_options(command: argparse.ArgumentParser) -> None:
+    """One flag for each field of the protocol; some of them in words that papers use."""
+    seeing = command.add_argument_group("what the network sees, and how its answer is read")
+    own = [field.name for field in fields(EvaluationProtocol) if field.name not in SEEING]
+    add_record_flags(seeing, EvaluationProtocol, flags={"cascade_pixels": "--cfr-pixels"}, leave_out=[*own, *IN_WORDS])
+    add_record_flags(seeing, ZoomIn, prefix="zoom_", defaults="default: the network's own", leave_out=["target_size"])
+    cascade = seeing.add_mutually_exclusive_group()
+    cascade.add_argument("--cfr", type=int, default=0, metavar="N", help="refine the answer to a click N times (CFR-N)")
+    cascade.add_argument(
+        "--a-cfr", type=int, metavar="N", help="at most N times, as long as the mask changes (A-CFR-N)"
+    )
+    seeing.add_argument(
+        "--cfr-clicks", choices=["first", "all"], help="clicks that are refined (default: official first, clean all)"
+    )
+    playing = command.add_argument_group("how objects are played and counted")
+    add_record_flags(playing, EvaluationProtocol, leave_out=[*SEEING, *IN_WORDS])
+    playing.add_argument(
         "--initial-masks",
         nargs="?",
         const="sp",
         choices=["sp", "stm"],
         help="start from the masks that the dataset brings (DAVIS585: sp or stm; default sp); without it: from nothing",
     )
-    starts.add_argument("--perturb-iou", type=float, metavar="IOU", help="start from the target spoilt to this IoU")
-    command.add_argument("--repeats", type=int, default=10, help="with --perturb-iou: runs per object (%(default)s)")
+
+
+def protocol_fields(options: argparse.Namespace) -> dict[str, Any]:
+    """Field of `EvaluationProtocol` -> value, of those that the command line sets; the zoom-in rule is left to others.
+
+    Raises:
+        ValueError: flags that make no sense together.
+    """
+    given = given_fields(EvaluationProtocol, options)
+    if options.cfr or options.a_cfr:
+        given |= {"cascade": options.a_cfr or options.cfr, "cascade_adaptive": options.a_cfr is not None}
+    if options.cfr_clicks:
+        if "cascade" not in given:
+            raise ValueError("--cfr-clicks says which clicks are refined: give --cfr N or --a-cfr N as well")
+        given["cascade_once"] = options.cfr_clicks == "first"
+    return given | ({"initial_masks": True} if options.initial_masks else {})
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
@@ -91,24 +91,14 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from clicklab.checkpoint import load
     from clicklab.evaluation.results import table
 
+    protocol = protocol_fields(options)
     data = open_data(options.data, options.initial_masks)
     device = find_device(options.device)
-    protocol = {"max_clicks": options.max_clicks, "thresholds": tuple(options.thresholds), "preset": options.preset}
-    protocol |= {"mask_threshold": options.mask_threshold, "flip": False if options.no_flip else None}
-    protocol |= {"boundary_iou": options.boundary_iou, "target_iou": options.target_iou, "choice": options.choice}
-    protocol |= {"cascade": options.a_cfr or options.cfr, "cascade_adaptive": options.a_cfr is not None}
-    protocol |= {"cascade_pixels": options.cfr_pixels, "precision": options.precision}
-    protocol |= {"perturb_iou": options.perturb_iou, "repeats": options.repeats}
-    if options.initial_masks:
-        protocol["initial_masks"] = True
-    if options.cfr_clicks:
-        if not protocol["cascade"]:
-            raise ValueError("--cfr-clicks says which clicks are refined: give --cfr N or --a-cfr N as well")
-        protocol["cascade_once"] = options.cfr_clicks == "first"
-    if options.zoom_size:
-        protocol["zoom_size"] = options.zoom_size[0] if len(options.zoom_size) == 1 else tuple(options.zoom_size)
+    network = load(options.checkpoint, device, options.method)
+    if rule := given_fields(ZoomIn, options, prefix="zoom_"):
+        protocol["zoom_in"] = replace(network.zoom_in or ZoomIn(), **rule)
     results = evaluate(
-        load(options.checkpoint, device, options.method),
+        network,
         data,
         output=options.output,
         limit=options.limit,

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from clicklab.api import evaluate
 from clicklab.checkpoint import load
 from clicklab.clicks.maps import disk_maps
+from clicklab.evaluation.protocol import ORACLE
 from clicklab.evaluation.results import save_results, table
-from clicklab.inference.options import ORACLE
 from clicklab.methods.piclick.module import PiClick
 from clicklab.records import Clicks, EvaluationObject, Prediction
 from clicklab.visualize.candidates import candidate_sheet, first_click

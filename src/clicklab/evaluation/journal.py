@@ -11,9 +11,9 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from clicklab.evaluation.lockstep import ObjectResult
+from clicklab.nn.network import ClickNetwork, WrappedModule
 from clicklab.records import EvaluationObject
 
 
@@ -113,10 +113,11 @@ def checksum(item: EvaluationObject, with_start: bool) -> int:
     return total
 
 
-def fingerprint(network: nn.Module) -> str:
+def fingerprint(network: ClickNetwork) -> str:
     """Class and checksum of all weights, so that results of two checkpoints are never mixed."""
     checksum = 0
-    for name, tensor in network.state_dict().items():
+    weights = (network.module if isinstance(network, WrappedModule) else network).state_dict()
+    for name, tensor in weights.items():
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
         checksum = zlib.crc32(data, zlib.crc32(name.encode(), checksum))
-    return f"{type(network).__qualname__}:{checksum:08x}"
+    return f"{network.class_name}:{checksum:08x}"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from clicklab.clicks.next_click import robot_click
 from clicklab.evaluation.metrics import boundary_iou
+from clicklab.evaluation.protocol import BATCH_SIZE, EvaluationProtocol
 from clicklab.inference.predictor import Predictor
 from clicklab.inference.session import Session
 from clicklab.records import IGNORE, EvaluationObject, SkippedObject
@@ -30,8 +31,8 @@ class ObjectResult:
         ious: float32 IoU after each click.
         seconds: this object's share of the wall time.
         boundary_ious: BIoU after each click when the protocol asks for it.
-        selections: how often another candidate was taken than the network's own choice (`Protocol.choice` oracle).
-        changes: for each click the pixels that each refinement pass changed (`Protocol.cascade`), None without.
+        selections: how often another candidate was taken than the network's own choice (`choice` oracle).
+        changes: for each click the pixels that each refinement pass changed (`cascade`), None without.
         initial_iou: of the mask before the first click, where the protocol starts from one.
         first_seconds: the part of `seconds` until the first answer; networks may answer later clicks by less work.
     """
@@ -69,6 +70,17 @@ class _Game:
     first_seconds: float = 0.0
 
 
+def protocol_of(predictor: Predictor) -> EvaluationProtocol:
+    """The protocol that a predictor was made with: what it obeys and what is counted is one record.
+
+    Raises:
+        TypeError: it was made with other options, which do not say how objects are played.
+    """
+    if not isinstance(predictor.options, EvaluationProtocol):
+        raise TypeError("the predictor was made without a protocol: predictor_for(network, EvaluationProtocol())")
+    return predictor.options
+
+
 class LockstepPlayer:
     """Plays what is submitted, at most `batch_size` objects at a time; who is finished leaves, the next one enters.
 
@@ -78,11 +90,11 @@ class LockstepPlayer:
     the round.
     """
 
-    def __init__(self, predictor: Predictor, batch_size: int = 8) -> None:
+    def __init__(self, predictor: Predictor, batch_size: int = BATCH_SIZE) -> None:
         if not isinstance(batch_size, Integral) or batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size!r}")
         self.predictor = predictor
-        self.protocol = predictor.protocol
+        self.protocol = protocol_of(predictor)
         self.batch_size = batch_size
         self._games: list[_Game] = []
         self._clock = 0.0

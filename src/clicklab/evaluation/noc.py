@@ -13,8 +13,8 @@ from torchmetrics import Metric
 
 from clicklab.evaluation.lockstep import ObjectResult
 from clicklab.evaluation.metrics import miou_curve, noc, nof, seconds_per_click
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.results import percent
-from clicklab.inference.options import Protocol
 from clicklab.records import EMPTY
 
 SPC = ("SPC", "SPC@1", "SPC@2+")  # of all clicks, of the first ones, of the later ones
@@ -43,9 +43,9 @@ class NoCMetric(Metric):
     initial_iou: list[Tensor]
     first_seconds: list[Tensor]
 
-    def __init__(self, protocol: Protocol | None = None, **kwargs: Any) -> None:
+    def __init__(self, protocol: EvaluationProtocol | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.protocol = protocol or Protocol()
+        self.protocol = protocol or EvaluationProtocol()
         for name in COLUMNS:
             self.add_state(name, default=[], dist_reduce_fx="cat")
 

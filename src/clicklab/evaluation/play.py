@@ -16,13 +16,14 @@ from tqdm import tqdm
 
 from clicklab.device import usable_device
 from clicklab.evaluation.journal import Journal, checksum, fingerprint
-from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
+from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult, protocol_of
+from clicklab.evaluation.protocol import BATCH_SIZE, EvaluationProtocol
 from clicklab.evaluation.results import dataset_record, save_results
 from clicklab.evaluation.robustness import Objects, PerturbedObjects
-from clicklab.inference.options import Protocol
 from clicklab.inference.predictor import Predictor, in_eval_mode, predictor_for
 from clicklab.nn.compiled import compile_parts
 from clicklab.nn.fold_norms import fold_norms
+from clicklab.nn.network import ClickNetwork, as_click_network
 from clicklab.records import EvaluationObject, SkippedObject
 
 JOURNAL = "progress.jsonl"
@@ -30,7 +31,7 @@ READERS = 4  # threads: on a GPU an object that needs few clicks is played faste
 
 
 def play(
-    predictor: Predictor, objects: Iterable[EvaluationObject | SkippedObject], batch_size: int = 8
+    predictor: Predictor, objects: Iterable[EvaluationObject | SkippedObject], batch_size: int = BATCH_SIZE
 ) -> Iterator[ObjectResult | SkippedObject]:
     """Plays the evaluation robot on all objects, `batch_size` at a time; results come in the order of their ends.
 
@@ -46,9 +47,9 @@ def play(
 def evaluate_objects(
     network: nn.Module,
     datasets: Mapping[str, Objects],
-    protocol: Protocol | None = None,
+    protocol: EvaluationProtocol | None = None,
     *,
-    batch_size: int = 8,
+    batch_size: int = BATCH_SIZE,
     device: torch.device | str | None = None,
     output: str | Path | None = None,
     progress: bool = False,
@@ -58,7 +59,7 @@ def evaluate_objects(
     """Plays all objects of all datasets.
 
     Args:
-        network: keeps the network contract; all its parts are in eval mode meanwhile.
+        network: a `ClickNetwork` or any torch module that `as_click_network` takes; in eval mode meanwhile.
         datasets: printed name -> objects (`data_modules.scenes.EvaluationObjects`); a dataset's `view_scale` is obeyed.
         protocol: the settings; default: the official ones.
         batch_size: objects in lockstep; changes the speed, not the result.
@@ -70,16 +71,15 @@ def evaluate_objects(
 
     Returns:
         {"protocol": {...}, "run": {...}, "data": {name: what its reader was told}, "datasets": {name: record}}, see
-        `report.dataset_record`. Datasets of a network that answers several candidates come twice (`Protocol.choice`).
+        `results.dataset_record`. Datasets of a network that answers several candidates come twice (`choice`).
 
     Raises:
         TypeError: no network.
         ValueError: an impossible setting, no such device, an answer that is no number, or `output` holds a journal of
             other settings or of other data.
     """
-    if not isinstance(network, nn.Module):
-        raise TypeError(f"network is a {type(network).__name__}, wanted a torch module; clicklab.load(FILE) gives one")
-    protocol = protocol or Protocol()
+    network = as_click_network(network)
+    protocol = EvaluationProtocol() if protocol is None else protocol
     settings = protocol.to_dict(network)
     if device is not None:
         network.to(usable_device(device))
@@ -107,7 +107,7 @@ def _device_of(network: nn.Module) -> torch.device:
     return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
 
 
-def _compiled_copy(network: nn.Module) -> nn.Module:
+def _compiled_copy(network: ClickNetwork) -> ClickNetwork:
     network = copy.deepcopy(fold_norms(network))
     compile_parts(network)
     return network
@@ -177,7 +177,7 @@ def _play_dataset(
     """What an earlier run finished, and the rest played now."""
     earlier: Mapping[int, ObjectResult] = {}
     if journal is not None:
-        objects = checked = _Checked(objects, predictor.protocol.starts_from_mask)
+        objects = checked = _Checked(objects, protocol_of(predictor).starts_from_mask)
         checked.compare(name, journal, batch_size, progress)
         earlier = journal.finished.get(name, {})
     played = [result for index, result in earlier.items() if index < len(objects)]

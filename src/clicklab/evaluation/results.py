@@ -12,10 +12,11 @@ from typing import Any
 
 from clicklab.evaluation.lockstep import ObjectResult
 from clicklab.evaluation.metrics import clicks_needed, miou_curve, noc, nof, seconds_per_click
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.robustness import missed
-from clicklab.inference.options import Protocol, plain
+from clicklab.inference.options import plain
 from clicklab.records import SkippedObject
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
 SHOWN_CLICKS = (1, 2, 3, 5, 10, 20)  # columns of mean IoU, as RITM prints them
 AS_THEY_ARE = "surrogateescape"  # file names need not be text: such bytes are written as they are
@@ -27,7 +28,10 @@ def percent(threshold: float) -> str:
 
 
 def dataset_record(
-    played: Sequence[ObjectResult], skipped: Sequence[SkippedObject], protocol: Protocol, zoom_in: ZoomIn | None = None
+    played: Sequence[ObjectResult],
+    skipped: Sequence[SkippedObject],
+    protocol: EvaluationProtocol,
+    zoom_in: ZoomIn | None = None,
 ) -> dict[str, Any]:
     """The numbers of one dataset, ready for JSON; nan where nothing was played.
 
@@ -131,7 +135,7 @@ def _object_row(result: ObjectResult) -> dict[str, Any]:
     return row if result.boundary_ious is None else row | {"boundary_ious": result.boundary_ious}
 
 
-def _starts(ious: Sequence[float], protocol: Protocol) -> dict[str, Any]:
+def _starts(ious: Sequence[float], protocol: EvaluationProtocol) -> dict[str, Any]:
     """How good the masks before the first click were, and how many missed the IoU that was asked for."""
     record: dict[str, Any] = {"iou": sum(ious) / len(ious) if ious else math.nan}
     if protocol.perturb_iou is not None:

@@ -8,32 +8,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clicklab.inference.mask_prediction import Answer, Given, Seen
-from clicklab.inference.options import Protocol
+from clicklab.inference.options import InferenceOptions
 from clicklab.inference.patched import Correction, FocusPatch, Painting
-from clicklab.inference.predictor import Predictor, exact_clicks, join_states
-from clicklab.inference.session import Session
+from clicklab.inference.predictor import Predictor, exact_clicks
+from clicklab.nn.network_state import join_states
+from clicklab.nn.two_pass import TwoPassNetwork
 from clicklab.records import Prediction
 from clicklab.views.boxes import Box
 from clicklab.views.focus_crop import focus_crop
-from clicklab.views.frames import Frame, Size, View, ZoomIn, clicks_in_frames, clicks_in_views
+from clicklab.views.frames import Frame, Size, View, clicks_in_frames, clicks_in_views
 
-VIEW = 256  # side of the coarse and of the focus view of all released models
+if TYPE_CHECKING:
+    from clicklab.inference.session import Session
+
 FOCUS_RATIO = 1.4
 FOCUS_THRESHOLD = 0.49
 LATE = 10  # after so many clicks only the focus crop changes
-
-
-def target_crop(side: int = VIEW) -> ZoomIn:
-    """FocalClick's rule for the coarse view: the whole image at click 1, then the object, found anew at every click."""
-    return ZoomIn(
-        (side, side), skip_clicks=1, expansion_ratio=1.4, min_crop_size=10, recompute_iou=1.01, probability=0.49
-    )
 
 
 class FocusPredictor(Predictor):
@@ -43,33 +39,35 @@ class FocusPredictor(Predictor):
     the network goes on seeing its own probabilities.
 
     Args:
-        network: `start`, `step` and `refine`, and `image_size`, the side of its views.
-        protocol: the settings. `longest_side` has no meaning, because all views have one size.
+        network: answers in two passes.
+        options: the settings. `longest_side` has no meaning, because all views have one size.
         view_scale: not obeyed: officially the views have one size on all datasets.
         device: where the sessions live; default: where the network is.
         context: entered round every call of the network, for example autocast.
 
     Raises:
-        ValueError: the protocol asks for flip averaging, which two passes have no use for.
+        ValueError: the options ask for flip averaging, which two passes have no use for.
     """
+
+    network: TwoPassNetwork
 
     def __init__(
         self,
-        network: nn.Module,
-        protocol: Protocol | None = None,
+        network: TwoPassNetwork,
+        options: InferenceOptions | None = None,
         view_scale: float = 1.0,
         device: torch.device | str | None = None,
         context: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         del view_scale
-        super().__init__(network, protocol, 1.0, device, context)
-        if self.protocol.flip:
-            raise ValueError("protocol: flip is True, but a network of two passes has no mirrored view: leave it out")
+        super().__init__(network, options, 1.0, device, context)
+        if self.options.flip:
+            raise ValueError("flip is True, but a network of two passes has no mirrored view: leave it out")
 
     @property
     def view_size(self) -> Size:
         """(h, w) of the coarse and of the focus views."""
-        size = getattr(self.network, "image_size", VIEW) if self.zoom_in is None else self.zoom_in.target_size
+        size = self.network.image_size if self.zoom_in is None else self.zoom_in.target_size
         return (size, size) if isinstance(size, int) else size
 
     def answer_once(self, sessions: Sequence[Session]) -> None:
@@ -110,12 +108,12 @@ class FocusPredictor(Predictor):
 
     def _coarse(self, sessions: Sequence[Session], views: Sequence[View]) -> Prediction:
         """The segmentor's answer for all sessions; their states are kept in their turns."""
-        limit = self.protocol.net_clicks_limit
+        limit = self.options.net_clicks_limit
         clicks = clicks_in_views(exact_clicks(sessions, limit), views)
         previous = self._seen([self.previous(session)[None] for session in sessions], views)
         states = self._states(sessions, views)
         with self.context():
-            coarse = self.network.step(join_states(states), clicks.to(self.device), previous)  # ty: ignore[not-callable]
+            coarse = self.network.step(join_states(states), clicks.to(self.device), previous)
         for session, state in zip(sessions, states, strict=True):
             session.turns[-1] = replace(session.turn, state=state)
         return coarse
@@ -128,9 +126,9 @@ class FocusPredictor(Predictor):
 
     def _focus(self, session: Session, view: View, mask: Tensor) -> Box:
         """The focus crop in the full image, from the coarse probability (H, W)."""
-        seen = mask.logit() if self.protocol.quirk("focus_on_logits") else mask
+        seen = mask.logit() if self.options.quirk("focus_on_logits") else mask
         before = self.previous(session) > FOCUS_THRESHOLD
-        everything_else = self.protocol.quirk("unchanged_click")
+        everything_else = self.options.quirk("unchanged_click")
         click = session.clicks[-1][:2]
         return focus_crop(seen > FOCUS_THRESHOLD, before, click, target_box(view), FOCUS_RATIO, everything_else)
 
@@ -143,7 +141,7 @@ class FocusPredictor(Predictor):
         clicks = clicks_in_frames(exact_clicks(sessions), frames)
         places = [inside(target_box(view), box, self.view_size) for view, box in zip(views, boxes, strict=True)]
         with self.context():
-            return self.network.refine(  # ty: ignore[not-callable]
+            return self.network.refine(
                 torch.stack(images).to(self.dtype),
                 clicks.to(self.device),
                 coarse,
@@ -157,14 +155,14 @@ class FocusPredictor(Predictor):
         if isinstance(earlier, (Given, Correction)):
             again = isinstance(earlier, Correction) and earlier.clicks == turn.clicks  # another pass for this click
             before = earlier.before if again else session.map > self.mask_threshold
-            everything_else = self.protocol.quirk("unchanged_click")
+            everything_else = self.options.quirk("unchanged_click")
             answer = Correction(painting, before, turn.clicks, self.mask_threshold, everything_else)
         session.turns[-1] = replace(turn, answer=answer)
 
 
 def target_box(view: View) -> Box:
     """The part of the full image that a view's answer is put back to."""
-    return view.frames[0].home
+    return view.frames[0].paste_box
 
 
 def inside(target: Box, focus: Box, size: Size) -> tuple[float, float, float, float]:

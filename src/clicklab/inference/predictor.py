@@ -6,7 +6,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,12 +16,17 @@ from torch import Tensor, nn
 from clicklab.device import usable_device
 from clicklab.inference.cascade import refine
 from clicklab.inference.mask_prediction import Given, Seen
-from clicklab.inference.options import Protocol
-from clicklab.inference.session import Session, Turn
+from clicklab.inference.options import InferenceOptions
+from clicklab.inference.state import SessionState
 from clicklab.nn.fold_norms import fold_norms
+from clicklab.nn.network import as_click_network
+from clicklab.nn.network_state import join_states, split_state
 from clicklab.records import Clicks, Prediction
 from clicklab.views.boxes import filled_lines, flip_clicks
-from clicklab.views.frames import Frame, Size, View, average_flip, clicks_in_views, limit_longest_side
+from clicklab.views.frames import Frame, Size, View, average_flip, clicks_in_views, limit_longest_side, look
+
+if TYPE_CHECKING:
+    from clicklab.inference.session import Session
 
 # Pixels of views in one call of the network on a CPU: one view of 448 x 448 and its mirror. Larger batches outgrow the
 # caches (ViT-xtiny, HRNet18s: 1.2 times as long per view in batches of 16 as in pairs); small views still go together.
@@ -41,8 +47,8 @@ class Predictor:
         network: keeps the network contract (`start` and `step`, or only `forward`). It answers in eval mode, whatever
             its mode is. One with batch norms in eval mode is copied to fold them, so that later changes of its
             weights want a new predictor.
-        protocol: the settings.
-        view_scale: what the dataset asks for (DAVIS 1.5); the protocol may overrule it.
+        options: the settings; default: those of a person's session, without quirks of official code.
+        view_scale: what the dataset asks for (DAVIS 1.5); the options may overrule it.
         device: where the sessions live; default: where the network is.
         context: entered round every call of the network, for example autocast.
     """
@@ -50,32 +56,31 @@ class Predictor:
     def __init__(
         self,
         network: nn.Module,
-        protocol: Protocol | None = None,
+        options: InferenceOptions | None = None,
         view_scale: float = 1.0,
         device: torch.device | str | None = None,
         context: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
+        network = as_click_network(network)
         weight = next((p for p in network.parameters() if p.is_floating_point()), torch.zeros(()))
         self.network = fold_norms(network)
-        self.protocol = (protocol or Protocol()).for_network(network)
+        self.options = (options or InferenceOptions()).for_network(network)
         self.device = weight.device if device is None else usable_device(device)
         self.dtype = weight.dtype
-        self.zoom_in = self.protocol.zoom_for(network, view_scale)
-        lowered = LOWERED.get(self.protocol.precision)
+        self.zoom_in = self.options.zoom_for(network, view_scale)
+        lowered = LOWERED.get(self.options.precision)
         self.context = context if lowered is None else partial(_lowered, context, self.device.type, lowered)
-        self.reuses_state = hasattr(network, "start") and hasattr(network, "step")
-        self.exact_clicks = getattr(network, "exact_clicks", False)
 
     @property
     def mask_threshold(self) -> float:
         """A pixel belongs to the mask when its probability is larger."""
-        threshold = self.protocol.mask_threshold
+        threshold = self.options.mask_threshold
         assert threshold is not None  # `for_network` has filled it in
         return threshold
 
     @torch.no_grad()
     def answer(self, sessions: Sequence[Session]) -> None:
-        """Replaces the last turn of every session by the answered one, refined as often as the protocol says.
+        """Replaces the last turn of every session by the answered one, refined as often as the options say.
 
         Raises:
             ValueError: the network's answer is no `Prediction` of the right shape, or no number. Numbers are looked at
@@ -84,8 +89,8 @@ class Predictor:
         """
         with in_eval_mode(self.network):
             self.answer_once(sessions)
-            refine(sessions, self.answer_once, self.protocol)
-        lowered = self.protocol.precision == "16-mixed"
+            refine(sessions, self.answer_once, self.options)
+        lowered = self.options.precision == "16-mixed"
         suspects = sessions if lowered else [session for session in sessions if len(session.clicks) == 1]
         if suspects and not torch.stack([self.previous(session).sum() for session in suspects]).isfinite().all():
             reason = "the network's weights are broken: train with a lower learning rate, from an earlier checkpoint"
@@ -125,7 +130,7 @@ class Predictor:
         read = iter(torch.cat(known).cpu().split([len(lines) for lines in known])) if known else iter(())
         return [None if lines is None else next(read).numpy() for lines in found]
 
-    def look(self, session: Session, lines: np.ndarray | None) -> tuple[Turn, View]:
+    def look(self, session: Session, lines: np.ndarray | None) -> tuple[SessionState, View]:
         """The turn with the region and view for its clicks; the state is dropped when the view has changed.
 
         Args:
@@ -135,14 +140,14 @@ class Predictor:
         turn, size = session.turn, session.size
         region, frame = turn.region, Frame.whole(size)
         if self.zoom_in is not None:
-            stale = self.protocol.quirk("stale_region")
-            region, frame = self.zoom_in.look(size, turn.clicks, lines, turn.region, stale)
+            stale = self.options.quirk("stale_region")
+            region, frame = look(self.zoom_in, size, turn.clicks, lines, turn.region, stale)
         view = self.view_of(frame)
         return replace(turn, region=region, view=view, state=turn.state if turn.view == view else None), view
 
     def view_of(self, frame: Frame) -> View:
-        """What the network sees of a zoomed frame: all of it, unless the protocol limits its size."""
-        limit = self.protocol.longest_side
+        """What the network sees of a zoomed frame: all of it, unless the options limit its size."""
+        limit = self.options.longest_side
         return View((frame,) if limit is None else (frame, limit_longest_side(frame.size, limit)))
 
     def previous(self, session: Session) -> Tensor:
@@ -174,7 +179,7 @@ class Predictor:
     def _answer_group(self, sessions: Sequence[Session], views: Sequence[View]) -> None:
         """Sessions whose views have the same size."""
         prediction, states = self._run_network(sessions, views)
-        per_session = (len(sessions), 2 if self.protocol.flip else 1)
+        per_session = (len(sessions), 2 if self.options.flip else 1)
         score = None if prediction.score is None else prediction.score.unflatten(0, per_session)
         logits, score = self.merge(prediction.logits.float().unflatten(0, per_session), score, prediction.extras)
         best = [0] * len(sessions) if score is None else score.argmax(dim=1).tolist()
@@ -193,16 +198,13 @@ class Predictor:
         clicks = self._clicks(sessions, views)
         size = views[0].size
         previous = self._seen([self.previous(session)[None] for session in sessions], views)
-        if not self.reuses_state:
-            with self.context():
-                prediction = self.network(self._seen([session.pixels for session in sessions], views), clicks, previous)
-            return checked(prediction, len(previous), size), [None] * len(sessions)
         states = self._states(sessions, views)
         joined = join_states(states)
         with self.context():
-            prediction = checked(self.network.step(joined, clicks, previous), len(previous), size)  # ty: ignore[not-callable]
+            answered = self.network.answer(joined, clicks, previous, self._has_previous(sessions))
+        prediction = checked(answered, len(previous), size)
         if prediction.state is not None and prediction.state is not joined:
-            states = split_state(prediction.state, len(sessions))
+            states = split_state(prediction.state, len(previous), len(sessions))
         return prediction, states
 
     def _states(self, sessions: Sequence[Session], views: Sequence[View]) -> list[Any]:
@@ -212,33 +214,38 @@ class Predictor:
         if fresh:
             images = self._seen([sessions[row].pixels for row in fresh], [views[row] for row in fresh])
             with self.context():
-                started = self.network.start(images)  # ty: ignore[not-callable]
-            for row, state in zip(fresh, split_state(started, len(fresh)), strict=True):
+                started = self.network.start(images)
+            for row, state in zip(fresh, split_state(started, len(images), len(fresh)), strict=True):
                 states[row] = state
         return states
+
+    def _has_previous(self, sessions: Sequence[Session]) -> Tensor:
+        """(B * V,) bool on the device: a mask was answered or given before."""
+        has_previous = torch.tensor([session.turn.answer is not None for session in sessions])
+        return has_previous.repeat_interleave(2 if self.options.flip else 1).to(self.device)
 
     def _seen(self, maps: Sequence[Tensor], views: Sequence[View]) -> Tensor:
         """Maps (C, H, W) of full images through their views: (B * V, C, h, w) in the network's number type."""
         seen = torch.stack([view.image(one) for view, one in zip(views, maps, strict=True)])
-        if self.protocol.flip:
+        if self.options.flip:
             seen = torch.stack([seen, seen.flip(-1)], dim=1).flatten(0, 1)
         return seen.to(self.dtype)
 
     def _clicks(self, sessions: Sequence[Session], views: Sequence[View]) -> Clicks:
         """(B * V, N) clicks in pixels of the views, on the device; float32 unless the network has `exact_clicks`."""
-        clicks = clicks_in_views(exact_clicks(sessions, self.protocol.net_clicks_limit), views)
-        if self.protocol.flip:
+        clicks = clicks_in_views(exact_clicks(sessions, self.options.net_clicks_limit), views)
+        if self.options.flip:
             mirrored = flip_clicks(clicks, views[0].size[1])
             yx = torch.stack([clicks.yx, mirrored.yx], dim=1).flatten(0, 1)
             clicks = Clicks(yx, clicks.label.repeat_interleave(2, dim=0))
-        if not self.exact_clicks or self.device.type == "mps":  # which has no float64
+        if not self.network.exact_clicks or self.device.type == "mps":  # which has no float64
             clicks = Clicks(clicks.yx.float(), clicks.label)
         return clicks.to(self.device)
 
 
 def predictor_for(
     network: nn.Module,
-    protocol: Protocol | None = None,
+    options: InferenceOptions | None = None,
     view_scale: float = 1.0,
     device: torch.device | str | None = None,
     context: Callable[[], AbstractContextManager[Any]] = nullcontext,
@@ -246,16 +253,15 @@ def predictor_for(
     """The predictor that the network brings (its attribute `predictor`), or the default one; arguments as there.
 
     Raises:
-        TypeError: no network, or no protocol.
+        TypeError: no network, or no options.
         ValueError: no such device.
     """
-    if not isinstance(network, nn.Module):
-        given = type(network).__name__
-        raise TypeError(f"network is a {given}, wanted a torch module; clicklab.load(FILE) gives one")
-    if not isinstance(protocol, (Protocol, type(None))):
-        raise TypeError(f"protocol is a {type(protocol).__name__}, wanted a clicklab.inference.options.Protocol")
-    kind: type[Predictor] = getattr(network, "predictor", Predictor)
-    return kind(network, protocol, view_scale, device, context)
+    network = as_click_network(network)
+    if not isinstance(options, (InferenceOptions, type(None))):
+        raise TypeError(f"options are a {type(options).__name__}, wanted a clicklab.inference.options.InferenceOptions")
+    module, _, name = network.predictor.rpartition(".")
+    kind: type[Predictor] = getattr(import_module(module), name)
+    return kind(network, options, view_scale, device, context)
 
 
 def checked(prediction: Any, rows: int, size: Size) -> Prediction:
@@ -310,38 +316,3 @@ def _lowered(
     """`context` and autocast together."""
     with context(), torch.autocast(device_type, dtype=dtype):
         yield
-
-
-def split_state(state: Any, parts: int) -> list[Any]:
-    """A batched state, nested tuples, lists and dicts of tensors (parts * V, ...), cut into one state per session.
-
-    The pieces are copies, so that one session does not keep the memory of the whole batch. What is no tensor is shared.
-    """
-    if isinstance(state, Tensor):
-        return [state] if parts == 1 else [piece.clone() for piece in state.chunk(parts)]
-    if isinstance(state, dict):
-        pieces = {key: split_state(value, parts) for key, value in state.items()}
-        return [{key: piece[row] for key, piece in pieces.items()} for row in range(parts)]
-    if isinstance(state, (list, tuple)):
-        columns = [split_state(value, parts) for value in state]
-        return [_like(state, [column[row] for column in columns]) for row in range(parts)]
-    return [state] * parts
-
-
-def join_states(states: Sequence[Any]) -> Any:
-    """The inverse of `split_state`."""
-    first = states[0]
-    if len(states) == 1:
-        return first
-    if isinstance(first, Tensor):
-        return torch.cat(list(states))
-    if isinstance(first, dict):
-        return {key: join_states([state[key] for state in states]) for key in first}
-    if isinstance(first, (list, tuple)):
-        return _like(first, [join_states(column) for column in zip(*states, strict=True)])
-    return first
-
-
-def _like(sample: list[Any] | tuple[Any, ...], values: list[Any]) -> Any:
-    """Values as the same kind of list or (named) tuple."""
-    return type(sample)(*values) if hasattr(sample, "_fields") else type(sample)(values)

@@ -2,89 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clicklab.inference.mask_prediction import Answer, Given
+from clicklab.inference.mask_prediction import Given
+from clicklab.inference.options import InferenceOptions
+from clicklab.inference.predictor import Predictor, predictor_for
+from clicklab.inference.state import SessionState
 from clicklab.records import NEGATIVE, POSITIVE
-from clicklab.views.boxes import Box
-from clicklab.views.frames import Click, Size, View
-
-
-@dataclass(frozen=True)
-class Turn:
-    """Everything a dialogue knows after some clicks. Immutable: undo goes back to the record before.
-
-    Attributes:
-        clicks: (y, x, label) in pixels of the full image, in click order.
-        answer: the masks answered, or the one given from outside; None before the first.
-        score: (K,) trust in each candidate, None when there is one.
-        chosen: the candidate that is the mask.
-        region: what the zoom-in keeps looking at.
-        view: what the network saw last.
-        state: the network's state for that view.
-        changes: pixels of the mask that each refinement pass after the last click has changed (`Protocol.cascade`).
-    """
-
-    clicks: tuple[Click, ...] = ()
-    answer: Answer | None = None
-    score: Tensor | None = None
-    chosen: int = 0
-    region: Box | None = None
-    view: View | None = None
-    state: Any = None
-    changes: tuple[int, ...] = ()
-
-    def without_cache(self) -> Turn:
-        """As history keeps it: maps of a large photo for every click would soon fill the memory."""
-        return self if self.answer is None else replace(self, answer=self.answer.without_cache())
-
-
-class Answerer(Protocol):
-    """What a session asks of a predictor (`clicklab.inference.predictor.Predictor`)."""
-
-    device: torch.device
-
-    @property
-    def mask_threshold(self) -> float:
-        """A pixel belongs to the mask when its probability is larger."""
-        ...
-
-    def answer(self, sessions: Sequence[Session]) -> None:
-        """Replaces the last turn of every session by the answered one."""
-        ...
+from clicklab.views.frames import Click, Size
 
 
 class Session:
     """Clicks on one image and the masks answered.
 
     Example:
-        session = Session(predictor_for(clicklab.load("simpleclick.pth")))
+        session = Session(clicklab.load("simpleclick.pth"))
         session.set_image(image)                      # (H, W, 3) uint8 RGB
         mask = session.add_click(120, 80)             # (H, W) bool
         mask = session.add_click(30, 40, positive=False)
         mask = session.undo()
 
     Args:
-        predictor: answers clicks.
+        network: answers clicks: a network, or a predictor that several sessions share.
+        options: what a network sees; a predictor has its own.
         keep_history: False keeps only the last turn (no undo), which is all that an evaluation needs.
 
     Raises:
-        TypeError: a network instead of its predictor.
+        TypeError: neither a network nor a predictor, or options together with a predictor.
     """
 
-    def __init__(self, predictor: Answerer, keep_history: bool = True) -> None:
-        if isinstance(predictor, nn.Module):
-            raise TypeError("Session wants a predictor, got a network: Session(clicklab.predictor_for(network))")
-        self.predictor = predictor
+    def __init__(
+        self,
+        network: nn.Module | Predictor,
+        options: InferenceOptions | None = None,
+        keep_history: bool = True,
+    ) -> None:
+        if isinstance(network, Predictor) and options is not None:
+            raise TypeError("options belong to a network: a predictor was made with its own")
+        self.predictor = network if isinstance(network, Predictor) else predictor_for(network, options)
         self.keep_history = keep_history
         self._pixels: Tensor | None = None
-        self.turns: list[Turn] = []
+        self.turns: list[SessionState] = []
+        self._undone: list[SessionState] = []
 
     def set_image(self, image: np.ndarray) -> None:
         """Starts anew on an image.
@@ -101,7 +64,18 @@ class Session:
             raise ValueError(f"image must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
         pixels = torch.from_numpy(np.array(image)).to(self.predictor.device)  # a copy: it may be read-only
         self._pixels = pixels.permute(2, 0, 1).float().div_(255)
-        self.turns = [Turn()]
+        self.reset()
+
+    def new_object(self) -> Session:
+        """A session for another object of the same image, with the same predictor; this one stays as it is.
+
+        Raises:
+            ValueError: no image yet.
+        """
+        session = Session(self.predictor, keep_history=self.keep_history)
+        session._pixels = self.pixels
+        session.reset()
+        return session
 
     def add_click(self, y: float, x: float, positive: bool = True) -> np.ndarray:
         """Clicks, asks the predictor, returns the new mask (H, W) bool.
@@ -109,12 +83,12 @@ class Session:
         Raises:
             ValueError: no image yet, no numbers, or the click lies outside the image.
         """
-        before = list(self.turns)
+        before, undone = list(self.turns), self._undone
         self.place_click(y, x, positive)
         try:
             self.predictor.answer([self])
         except BaseException:
-            self.turns = before
+            self.turns, self._undone = before, undone
             raise
         return self.mask
 
@@ -152,7 +126,7 @@ class Session:
         probability = torch.from_numpy(np.array(mask, dtype=np.float32))  # a copy: the array stays the caller's own
         if not ((probability >= 0) & (probability <= 1)).all():
             raise ValueError("mask values must lie between 0 and 1 (True and False, or probabilities)")
-        self._push(Turn(answer=Given(probability.to(self.predictor.device))))
+        self._push(SessionState(answer=Given(probability.to(self.predictor.device))))
 
     def undo(self) -> np.ndarray:
         """Takes the last click (or `set_mask`) back and returns the mask before it.
@@ -162,12 +136,24 @@ class Session:
         """
         if len(self.turns) < 2:
             raise ValueError("there is nothing to undo")
-        self.turns.pop()
+        self._undone.append(self.turns.pop().without_cache())
+        return self.mask
+
+    def redo(self) -> np.ndarray:
+        """Brings back what `undo` took back last, and returns its mask; a new click or mask ends this.
+
+        Raises:
+            ValueError: there is nothing to redo.
+        """
+        if not self._undone:
+            raise ValueError("there is nothing to redo")
+        self.turns.append(self._undone.pop())
         return self.mask
 
     def reset(self) -> None:
         """Forgets all clicks and masks; the image stays."""
-        self.turns = [Turn()] if self._pixels is not None else []
+        self.turns = [SessionState()] if self._pixels is not None else []
+        self._undone = []
 
     def choose(self, index: int) -> np.ndarray:
         """Makes another candidate the mask from which the next click goes on, and returns it.
@@ -183,7 +169,7 @@ class Session:
         return self.mask
 
     @property
-    def turn(self) -> Turn:
+    def turn(self) -> SessionState:
         """The present state of the dialogue. Raises ValueError before `set_image`."""
         if not self.turns:
             raise ValueError("the session has no image yet: call set_image first")
@@ -235,9 +221,10 @@ class Session:
         """(K,) the network's trust in each candidate; None when it gives one mask only."""
         return None if self.turn.score is None else _copied(self.turn.score)
 
-    def _push(self, turn: Turn) -> None:
+    def _push(self, turn: SessionState) -> None:
         earlier = [*self.turns[:-1], self.turn.without_cache()] if self.keep_history else []
         self.turns = [*earlier, turn]
+        self._undone = []
 
 
 def _copied(values: Tensor) -> np.ndarray:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from clicklab.nn.mae import load_mae
+from clicklab.nn.network import ClickNetwork
 from clicklab.nn.normalise import Normalise
 from clicklab.nn.variants import Variants
 from clicklab.nn.vit import VisionTransformer
 from clicklab.records import Clicks, Prediction
 
 
-class ClickViT(Variants, nn.Module):
+class ClickViT(Variants, ClickNetwork):
     """Image patches in `start`, everything that clicks touch in `step`.
 
     Attributes:
@@ -46,7 +47,3 @@ class ClickViT(Variants, nn.Module):
     @abstractmethod
     def step(self, state: Tensor, clicks: Clicks, prev_mask: Tensor) -> Prediction:
         """The answer to some clicks, see the network contract."""
-
-    def forward(self, image: Tensor, clicks: Clicks, prev_mask: Tensor) -> Prediction:
-        """`start` and `step` together."""
-        return self.step(self.start(image), clicks, prev_mask)

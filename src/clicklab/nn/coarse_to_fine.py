@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import roi_align
 
 from clicklab.clicks.maps import disk_maps
@@ -21,8 +21,10 @@ from clicklab.nn.hrnet import load_imagenet
 from clicklab.nn.mit import load_mit
 from clicklab.nn.normalise import Normalise
 from clicklab.nn.refiner import LocalRefiner
+from clicklab.nn.two_pass import Refinement, TwoPassNetwork
 from clicklab.nn.variants import Variants
 from clicklab.records import Clicks, Prediction
+from clicklab.views.zoom_in import target_crop
 
 MAPS = 3  # previous mask, positive clicks, negative clicks
 REFINER_RADIUS = 5.0  # of click discs in the focus view, whatever the coarse view's
@@ -42,21 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {name: {"backbone": name} for name in (*MI
 VARIANTS["tiny"]["image_size"] = VARIANTS["mini"]["image_size"] = 64
 
 
-class Refinement(NamedTuple):
-    """What the refiner says of focus views (B, 3, H, W).
-
-    Attributes:
-        logits: (B, 1, H, W) the refined mask.
-        edge: (B, 1, H, W) logits of being near an edge that the coarse view cannot show.
-        coarse: (B, 1, H, W) the coarse logits of the same crop.
-    """
-
-    logits: Tensor
-    edge: Tensor
-    coarse: Tensor
-
-
-class CoarseToFine(Variants, nn.Module):
+class CoarseToFine(Variants, TwoPassNetwork):
     """Coarse segmentor (`start`, `step`) and local refiner (`refine`).
 
     Args:
@@ -73,13 +61,8 @@ class CoarseToFine(Variants, nn.Module):
         self, backbone: str = "b0", image_size: int = 256, halve: bool = False, click_radius: float = 5.0
     ) -> None:
         super().__init__()
-        self.arguments = {
-            "backbone": backbone,
-            "image_size": image_size,
-            "halve": halve,
-            "click_radius": click_radius,
-        }
         self.image_size, self.halve, self.click_radius = image_size, halve, click_radius
+        self.zoom_in = target_crop(image_size)
         self.normalise = Normalise()
         self.segmentor = build_segmentor(backbone)
         self.refiner = LocalRefiner(feature_channels(backbone))
@@ -129,10 +112,6 @@ class CoarseToFine(Variants, nn.Module):
         if found.aux is not None:
             extras["aux"] = _resize(found.aux, size)
         return Prediction(_resize(found.logits, size), state=state, extras=extras)
-
-    def forward(self, image: Tensor, clicks: Clicks, prev_mask: Tensor) -> Prediction:
-        """`start` and `step` together."""
-        return self.step(self.start(image), clicks, prev_mask)
 
     def refine(self, image: Tensor, clicks: Clicks, coarse: Prediction, boxes: Tensor) -> Refinement:
         """The mask anew inside one box of each coarse view.

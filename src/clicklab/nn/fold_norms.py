@@ -8,8 +8,10 @@ from itertools import pairwise
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from clicklab.nn.network import ClickNetwork
 
-def fold_norms(network: nn.Module) -> nn.Module:
+
+def fold_norms(network: ClickNetwork) -> ClickNetwork:
     """A network that answers the same (but for rounding) with fewer layers.
 
     In evaluation mode a batch norm is a linear map of each channel, so the convolution before it can do its work. A

@@ -80,7 +80,7 @@ class Box:
         """Product of the IoUs of the row and the column intervals, as officially; not the IoU of areas."""
         return _interval_iou(self.y0, self.y1, other.y0, other.y1) * _interval_iou(self.x0, self.x1, other.x0, other.x1)
 
-    def holds(self, points: Iterable[tuple[float, float]]) -> bool:
+    def contains(self, points: Iterable[tuple[float, float]]) -> bool:
         """True when all (y, x) lie inside; the last row and the last column count as outside, as officially."""
         return all(self.y0 <= y < self.y1 and self.x0 <= x < self.x1 for y, x in points)
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from clicklab.clicks.next_click import robot_click
-from clicklab.inference.options import Protocol
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.predictor import Predictor, predictor_for
 from clicklab.inference.session import Session
 from clicklab.records import IGNORE, EvaluationObject
@@ -22,7 +22,10 @@ CELL = 1.7  # inches
 
 
 def candidate_sheet(
-    objects: Sequence[EvaluationObject], network: nn.Module, path: str | Path, protocol: Protocol | None = None
+    objects: Sequence[EvaluationObject],
+    network: nn.Module,
+    path: str | Path,
+    protocol: EvaluationProtocol | None = None,
 ) -> None:
     """Draws one row per object: the click, what was meant, and all candidates from the highest score to the lowest.
 
@@ -34,7 +37,7 @@ def candidate_sheet(
         path: of the picture.
         protocol: default: the official one.
     """
-    predictor = predictor_for(network, protocol or Protocol())
+    predictor = predictor_for(network, protocol or EvaluationProtocol())
     answers = [first_answer(predictor, item) for item in objects]
     most = max((len(session.candidates) for session in answers), default=1)
     rows = max(1, len(answers))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from clicklab.inference.options import ORACLE
+from clicklab.evaluation.protocol import ORACLE
 from clicklab.visualize.comparable import CAPPED_PUBLISHED, counted_differences, seen_differences
 from clicklab.visualize.published import PublishedRow
 from clicklab.visualize.results_file import Run

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clicklab.evaluation.paired_bootstrap import resampled_means
-from clicklab.inference.options import ORACLE
+from clicklab.evaluation.protocol import ORACLE
 from clicklab.visualize.comparison import plain_name
 from clicklab.visualize.results_file import Run
 

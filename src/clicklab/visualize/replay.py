@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from clicklab.evaluation.lockstep import protocol_of
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.robustness import Objects, perturbed_run
-from clicklab.inference.options import Protocol
 from clicklab.inference.predictor import Predictor, predictor_for
 from clicklab.inference.session import Session
 from clicklab.records import IGNORE, EvaluationObject
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
 Click = tuple[int, int, int]  # row, column, label: 1 positive, 0 negative
 SAME = 0.005  # an IoU that differs by more was not answered by the same network in the same way
@@ -53,12 +54,12 @@ def predictor_of_record(
         record: of the dataset; its `zoom_in` is the rule that was used, scaled as the dataset asks.
         device: where to run; default: where the network is.
     """
-    known = {field.name for field in fields(Protocol)}
+    known = {field.name for field in fields(EvaluationProtocol)}
     settings = {key: value for key, value in protocol.items() if key in known}
     zoom = record.get("zoom_in", protocol.get("zoom_in"))
     settings |= {"zoom_in": None if zoom is None else ZoomIn(**zoom), "zoom": zoom is not None}
     settings |= {"zoom_size": None, "view_scale": 1.0}  # the rule has both in it
-    return predictor_for(network, Protocol(**settings), device=device)
+    return predictor_for(network, EvaluationProtocol(**settings), device=device)
 
 
 def replay(predictor: Predictor, item: EvaluationObject, clicks: Sequence[Click], oracle: bool = False) -> list[Step]:
@@ -72,7 +73,7 @@ def replay(predictor: Predictor, item: EvaluationObject, clicks: Sequence[Click]
     """
     session = Session(predictor, keep_history=False)
     session.set_image(item.image)
-    if predictor.protocol.starts_from_mask and item.initial_mask is not None:
+    if protocol_of(predictor).starts_from_mask and item.initial_mask is not None:
         session.set_mask(item.initial_mask)
     return [_answered(session, item, click, oracle) for click in clicks]
 

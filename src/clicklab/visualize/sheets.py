@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import nn
 
-from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
-from clicklab.inference.options import Protocol
+from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult, protocol_of
+from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.predictor import Predictor, predictor_for
 from clicklab.inference.session import Session
 from clicklab.records import POSITIVE, EvaluationObject, SkippedObject
@@ -25,12 +25,12 @@ def picture_sheet(
     network: nn.Module,
     path: str | Path,
     *,
-    protocol: Protocol | None = None,
+    protocol: EvaluationProtocol | None = None,
     count: int = 6,
     clicks: int = 5,
 ) -> None:
     """Draws the first `count` objects: image with all clicks in order, the mask after each, the target."""
-    predictor = predictor_for(network, protocol or Protocol(max_clicks=clicks, target_iou=1.01))
+    predictor = predictor_for(network, protocol or EvaluationProtocol(max_clicks=clicks, target_iou=1.01))
     items = [
         item for item in (objects[n] for n in range(min(count, len(objects)))) if isinstance(item, EvaluationObject)
     ]
@@ -53,7 +53,7 @@ def _draw_object(row: np.ndarray, predictor: Predictor, item: EvaluationObject, 
     """Image, masks and target; the masks come from clicking once more."""
     session = Session(predictor)
     session.set_image(item.image)
-    if predictor.protocol.starts_from_mask and item.initial_mask is not None:
+    if protocol_of(predictor).starts_from_mask and item.initial_mask is not None:
         session.set_mask(item.initial_mask)
     row[0].imshow(item.image)
     row[0].set_title(item.name, fontsize=8)

@@ -1,7 +1,7 @@
 """CFR-ICL: a loss after every simulated click, for any network that answers one mask in one pass (AAAI 2024).
 
 It has no network of its own, so it is not in `METHODS`: its checkpoints name the method of the network they hold. Its
-other half, cascade-forward refinement, is `Protocol.cascade`, and its augmentation is `data_modules.training.suem`.
+other half, cascade-forward refinement, is `InferenceOptions.cascade`, its augmentation is `data_modules.training.suem`.
 """
 
 from __future__ import annotations

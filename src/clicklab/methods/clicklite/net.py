@@ -18,9 +18,10 @@ from clicklab.clicks.maps import disk_maps
 from clicklab.external_checkpoint import PREFIX, fill, plain_weights
 from clicklab.methods.clicklite.decoder import SIMILARITIES, DepthwiseBlock, GuideStep, larger, similarity_maps
 from clicklab.methods.clicklite.encoder import SPREAD, encoder_stages, imagenet_weights, load_imagenet
+from clicklab.nn.network import ClickNetwork
 from clicklab.nn.variants import Variants
 from clicklab.records import Clicks, Prediction
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
 # lite0 is the one that ships; mini is for tests.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -33,7 +34,7 @@ KEY_LEVELS = (2, 3)  # strides 8 and 16: keys are made of these, similarity maps
 BLOCKS = ((), (3,), (5, 5), (5, 5), (5,))  # kernels of the decoder's blocks, by level
 
 
-class ClickLiteNet(Variants, nn.Module):
+class ClickLiteNet(Variants, ClickNetwork):
     """An ImageNet encoder whose first stages see the image alone; clicks and the last mask join before the rest.
 
     Args:
@@ -49,8 +50,7 @@ class ClickLiteNet(Variants, nn.Module):
         flip: whether evaluation averages the view and its mirror.
     """
 
-    exact_clicks: ClassVar[bool] = False
-    mask_threshold: ClassVar[float] = 0.5
+    mask_threshold = 0.5
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
 
     def __init__(
@@ -67,16 +67,6 @@ class ClickLiteNet(Variants, nn.Module):
         super().__init__()
         if not 2 <= fusion <= LEVELS:
             raise ValueError(f"fusion is {fusion}: 2 (early) to {LEVELS} (late) stages see the image alone")
-        self.arguments = {
-            "encoder": encoder,
-            "fusion": fusion,
-            "widths": list(widths),
-            "guide_widths": list(guide_widths),
-            "keys": keys,
-            "click_radius": click_radius,
-            "zoom_size": zoom_size,
-            "flip": flip,
-        }
         self.fusion, self.click_radius, self.flip = fusion, click_radius, flip
         self.zoom_in = ZoomIn(zoom_size)
         self.stages, channels = encoder_stages(encoder)
@@ -177,10 +167,6 @@ class ClickLiteNet(Variants, nn.Module):
         height, width = prev_mask.shape[-2:]
         logits = self._decode(state, self._guidance(state, self._maps(clicks, prev_mask)))
         return Prediction(logits[..., :height, :width], state=state)
-
-    def forward(self, image: Tensor, clicks: Clicks, prev_mask: Tensor) -> Prediction:
-        """`start` and `step` together."""
-        return self.step(self.start(image), clicks, prev_mask)
 
     def _maps(self, clicks: Clicks, prev_mask: Tensor) -> Tensor:
         """(B, 4, H, W): disks of both signs, the mask shown last, and 1 everywhere where there was one."""

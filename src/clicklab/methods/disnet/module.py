@@ -85,7 +85,7 @@ class DISNet(ClickModule):
         super().__init__(network, learning_rate, [], pretrained)
         self.refinement_rate, self.warmup_epochs = refinement_rate, warmup_epochs
         self.relation, self.tree_prob, self.loss = relation, tree_prob, loss
-        if network.candidates == 1:
+        if network.num_candidates == 1:
             network.class_head.requires_grad_(False)  # nothing to choose from, so nothing that teaches it
         self.save_hyperparameters(
             {"variant": variant, "network_options": dict(network_options or {}), "learning_rate": learning_rate}
@@ -110,7 +110,7 @@ class DISNet(ClickModule):
 
     def related_sets(self, batch: Batch) -> RelatedSets:
         """A random object of every sample with all that a first click on it may mean, at most one mask per query."""
-        most = self.network.candidates if self.network.candidates > 1 else LONGEST
+        most = self.network.num_candidates if self.network.num_candidates > 1 else LONGEST
         if self.relation == "hierarchy":
             return hierarchy_sets(batch, draw_centres(batch, self.tree_prob), most=most)
         return proximity_sets(batch, draw_centres(batch, tree_prob=0.0), most=most)
@@ -123,7 +123,7 @@ class DISNet(ClickModule):
 
     def proposal_terms(self, proposals: Prediction, sets: MaskSets, target: Tensor) -> dict[str, Tensor]:
         """Weighted terms of the set loss; without MO, of the one proposal's loss."""
-        if self.network.candidates == 1:
+        if self.network.num_candidates == 1:
             return self.single_terms(proposals.extras["masks"], target)
         weights = self.loss
         terms = set_terms(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from clicklab.clicks.maps import disk_maps, sine_encoding
-from clicklab.methods.disnet.predictor import DISNetPredictor
 from clicklab.methods.disnet.refinement import FeatureGuidance, Refinement, TokenAttention
 from clicklab.methods.disnet.state import Chosen, Proposals, upsample
 from clicklab.methods.disnet.warm_start import piclick_weights, start_from
@@ -22,7 +20,7 @@ from clicklab.nn.pixel_decoder import PixelDecoder
 from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import EMPTY, Clicks, Prediction
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
 # base is the paper's; small (ViT and clicks of SimpleClick's small) is for minutes on a GPU, tiny learns on a CPU, both
 # with radii nearly in proportion to their smaller maps; mini is for tests.
@@ -80,7 +78,9 @@ class DISNetNet(ClickViT):
         ValueError: on sizes that do not divide, radii that are not positive, or an unknown choice.
     """
 
-    predictor = DISNetPredictor
+    reads_prev_mask = False
+    second_stage = True
+    predictor = "clicklab.methods.disnet.predictor.DISNetPredictor"
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
 
     def __init__(
@@ -109,12 +109,9 @@ class DISNetNet(ClickViT):
         dense_clicks: bool = False,
         checkpoint_blocks: bool = False,
     ) -> None:
-        given = dict(locals())
         super().__init__()
-        names = inspect.signature(DISNetNet).parameters
-        self.arguments = {name: given[name] for name in names} | {"neck_dims": list(neck_dims)}
         _check(self.arguments)
-        self.click_radius, self.candidates, self.first_click = click_radius, num_queries, first_click
+        self.click_radius, self.num_candidates, self.first_click = click_radius, num_queries, first_click
         self.zoom_in = ZoomIn((image_size, image_size), skip_clicks=-1, min_crop_size=WHOLE)
         self.normalise = Normalise()
         self.backbone = VisionTransformer(

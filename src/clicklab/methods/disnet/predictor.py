@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from clicklab.inference.predictor import Predictor, split_state
-from clicklab.inference.session import Session
+from clicklab.inference.predictor import Predictor
 from clicklab.losses.matching import assign, mask_cost
 from clicklab.methods.disnet.state import Proposals
+from clicklab.nn.network_state import split_state
 from clicklab.records import POSITIVE, Prediction
 from clicklab.views.frames import View
+
+if TYPE_CHECKING:
+    from clicklab.inference.session import Session
 
 
 class DISNetPredictor(Predictor):
@@ -41,7 +44,7 @@ class DISNetPredictor(Predictor):
         return type(session.turn.state), self._is_first(session)
 
     def _is_first(self, session: Session) -> bool:
-        return len(session.clicks[: self.protocol.net_clicks_limit]) == 1
+        return len(session.clicks[: self.options.net_clicks_limit]) == 1
 
     def _states(self, sessions: Sequence[Session], views: Sequence[View]) -> list[Any]:
         states = super()._states(sessions, views)
@@ -53,9 +56,9 @@ class DISNetPredictor(Predictor):
 
     def _run_network(self, sessions: Sequence[Session], views: Sequence[View]) -> tuple[Prediction, list[Any]]:
         prediction, states = super()._run_network(sessions, views)
-        if self.protocol.flip and isinstance(prediction.state, Proposals):
+        if self.options.flip and isinstance(prediction.state, Proposals):
             prediction = like_the_view(prediction, self.mask_threshold)
-            states = split_state(prediction.state, len(sessions))
+            states = split_state(prediction.state, len(prediction.logits), len(sessions))
         return prediction, states
 
 

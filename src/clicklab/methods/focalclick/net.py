@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from clicklab.inference.focus_predictor import FocusPredictor, target_crop
 from clicklab.nn.coarse_to_fine import CoarseToFine
 
 
@@ -18,12 +15,4 @@ class FocalClickNet(CoarseToFine):
         click_radius: of the discs in the coarse view; official: 5, for S1 3 with SegFormer and 2 with HRNet.
     """
 
-    predictor: ClassVar[type[FocusPredictor]] = FocusPredictor
-    flip: ClassVar[bool] = False
-    mask_threshold: ClassVar[float] = 0.5  # official scripts; the library's default is 0.49
-
-    def __init__(
-        self, backbone: str = "b0", image_size: int = 256, halve: bool = False, click_radius: float = 5.0
-    ) -> None:
-        super().__init__(backbone, image_size, halve, click_radius)
-        self.zoom_in = target_crop(image_size)
+    mask_threshold = 0.5  # official scripts; the library's default is 0.49

@@ -17,7 +17,7 @@ from clicklab.nn.normalise import Normalise
 from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import Clicks, Prediction
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
 # base, large and huge as the official code has them (docs/methods/icmformer.md; the paper measures base only);
 # tiny learns Shapes on a CPU, mini is for tests.
@@ -70,7 +70,7 @@ class ICMFormerViT(ClickViT):
         ValueError: on a guide that does not exist, or sizes that do not fit.
     """
 
-    exact_clicks: ClassVar[bool] = True
+    exact_clicks = True
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
 
     def __init__(
@@ -94,21 +94,6 @@ class ICMFormerViT(ClickViT):
             raise ValueError(f"guide is {guide!r}: wanted image or clicks")
         if cross_blocks < 0:
             raise ValueError(f"cross_blocks is {cross_blocks}: wanted 0 or more")
-        self.arguments = {
-            "image_size": image_size,
-            "patch_size": patch_size,
-            "embed_dim": embed_dim,
-            "depth": depth,
-            "num_heads": num_heads,
-            "cross_blocks": cross_blocks,
-            "guide": guide,
-            "clicks_attend": clicks_attend,
-            "neck_dims": list(neck_dims),
-            "head_channels": head_channels,
-            "click_radius": click_radius,
-            "dropout": dropout,
-            "checkpoint_blocks": checkpoint_blocks,
-        }
         self.guide, self.clicks_attend, self.click_radius = guide, clicks_attend, click_radius
         self.zoom_in = ZoomIn((image_size, image_size), skip_clicks=-1)
         self.normalise = Normalise()

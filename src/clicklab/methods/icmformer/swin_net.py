@@ -17,11 +17,12 @@ from clicklab.clicks.maps import disk_maps
 from clicklab.methods.icmformer.swin_weights import load_swin
 from clicklab.nn.cross_attention import CrossBlock
 from clicklab.nn.mlp_head import MLPHead
+from clicklab.nn.network import ClickNetwork
 from clicklab.nn.normalise import Normalise
 from clicklab.nn.swin import SwinTransformer, init_swin
 from clicklab.nn.variants import Variants
 from clicklab.records import Clicks, Prediction
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
 # Cross blocks: the paper says 4 for Swin-B and Table 3 fits that, the released code has 8. Table 3 fits 8 blocks and
 # window 7 for Swin-S, seen at 384 (it prints 224). swin_mini is for tests.
@@ -42,7 +43,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 CROSS_HEADS = 8  # in every official Swin model
 
 
-class ICMFormerSwin(Variants, nn.Module):
+class ICMFormerSwin(Variants, ClickNetwork):
     """Swin stages 1 and 2 over image and clicks apart, cross blocks over the whole map, stages 3 and 4 over their sum.
 
     The maps at 1/4 and 1/8 come from a third stream, image plus clicks right after the embedding, which goes through
@@ -64,7 +65,7 @@ class ICMFormerSwin(Variants, nn.Module):
         ValueError: on sizes that do not fit together.
     """
 
-    exact_clicks: ClassVar[bool] = True
+    exact_clicks = True
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
 
     def __init__(
@@ -85,18 +86,6 @@ class ICMFormerSwin(Variants, nn.Module):
             raise ValueError(f"depths wants four stages, got {list(depths)}")
         if cross_blocks < 0:
             raise ValueError(f"cross_blocks is {cross_blocks}: wanted 0 or more")
-        self.arguments = {
-            "image_size": image_size,
-            "embed_dim": embed_dim,
-            "depths": list(depths),
-            "num_heads": list(num_heads),
-            "window_size": window_size,
-            "cross_blocks": cross_blocks,
-            "head_channels": head_channels,
-            "click_radius": click_radius,
-            "dropout": dropout,
-            "drop_path": drop_path,
-        }
         self.click_radius = click_radius
         self.zoom_in = ZoomIn((image_size, image_size), skip_clicks=-1)
         self.normalise = Normalise()
@@ -144,10 +133,6 @@ class ICMFormerSwin(Variants, nn.Module):
         maps += [norm(x) for norm, x in zip(self.backbone.norms[2:], (deep, deeper), strict=True)]
         logits = self.head([x.permute(0, 3, 1, 2) for x in maps])
         return Prediction(F.interpolate(logits, size=size, mode="bilinear", align_corners=True), state=state)
-
-    def forward(self, image: Tensor, clicks: Clicks, prev_mask: Tensor) -> Prediction:
-        """`start` and `step` together."""
-        return self.step(self.start(image), clicks, prev_mask)
 
     def _first_stages(self, x: Tensor) -> Tensor:
         """Stages 1 and 2 with the mergings after them: (B, h, w, C) to (B, h/4, w/4, 4C)."""

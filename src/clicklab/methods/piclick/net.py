@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
@@ -11,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clicklab.clicks.maps import disk_maps, sine_encoding
-from clicklab.methods.piclick.predictor import PiClickPredictor
 from clicklab.nn.click_vit import ClickViT
 from clicklab.nn.mask_decoder import MaskDecoder, mlp
 from clicklab.nn.normalise import Normalise
@@ -19,7 +17,7 @@ from clicklab.nn.pixel_decoder import PixelDecoder
 from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import EMPTY, Clicks, Prediction
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
 # base, large and huge as released (docs/methods/piclick.md#sizes); tiny learns Shapes on a CPU, mini is for tests.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -84,8 +82,8 @@ class PiClickNet(ClickViT):
         ValueError: on sizes that do not divide, or an unknown encoding or rule.
     """
 
-    predictor = PiClickPredictor
-    exact_clicks: ClassVar[bool] = True
+    exact_clicks = True
+    predictor = "clicklab.methods.piclick.predictor.PiClickPredictor"
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
 
     def __init__(
@@ -108,17 +106,14 @@ class PiClickNet(ClickViT):
         confidence_layers: Literal[1, 3] = 1,
         checkpoint_blocks: bool = False,
     ) -> None:
-        given = dict(locals())
         super().__init__()
         if num_queries < 1:
             raise ValueError(f"num_queries must be 1 or more, got {num_queries}")
         choices = {"click_encoding": get_args(ClickEncoding), "score_rule": SCORE_RULES, "confidence_layers": (1, 3)}
         for name, allowed in choices.items():
-            if given[name] not in allowed:
-                raise ValueError(f"{name} is {given[name]!r}, wanted one of: {', '.join(map(str, allowed))}")
-        names = inspect.signature(PiClickNet).parameters
-        self.arguments = {name: given[name] for name in names} | {"neck_dims": list(neck_dims)}
-        self.click_radius, self.score_rule, self.candidates = click_radius, score_rule, num_queries
+            if self.arguments[name] not in allowed:
+                raise ValueError(f"{name} is {self.arguments[name]!r}, wanted one of: {', '.join(map(str, allowed))}")
+        self.click_radius, self.score_rule, self.num_candidates = click_radius, score_rule, num_queries
         self.draws_clicks, self.shows_clicks = click_encoding != "tokens", click_encoding != "maps"
         self.zoom_in = ZoomIn(target_size=(image_size, image_size), skip_clicks=-1)
         self.normalise = Normalise()

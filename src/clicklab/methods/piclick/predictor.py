@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from clicklab.inference.mask_prediction import Seen
 from clicklab.inference.predictor import Predictor
-from clicklab.inference.session import Session
 from clicklab.losses.matching import assign, mask_cost
 from clicklab.views.frames import View
+
+if TYPE_CHECKING:
+    from clicklab.inference.session import Session
 
 THRESHOLD = 0.49  # candidates are paired by their masks at this probability, whatever the protocol's is, as officially
 
@@ -36,7 +38,7 @@ class PiClickPredictor(Predictor):
         """
         if logits.shape[1] == 1 or score is None:
             return super().merge(logits, score, extras)
-        crossed = self.protocol.quirk("crossed_pairs")
+        crossed = self.options.quirk("crossed_pairs")
         confidence, iou = (extras[name].unflatten(0, score.shape[:2]) for name in ("confidence", "iou"))
         logits = torch.stack([logits[:, 0], logits[:, 1].flip(-1)], dim=1)
         if crossed:
@@ -49,7 +51,7 @@ class PiClickPredictor(Predictor):
 
     def answered(self, logits: Tensor, probability: Tensor, view: View) -> Seen:
         """As `Predictor.answered`."""
-        if self.protocol.quirk("logit_memory"):
+        if self.options.quirk("logit_memory"):
             return SeenWithLogits(probability, view, logits)
         return super().answered(logits, probability, view)
 

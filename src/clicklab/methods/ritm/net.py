@@ -8,15 +8,16 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from clicklab.clicks.maps import disk_maps
 from clicklab.nn.click_hrnet import ClickHRNet
 from clicklab.nn.hrnet import load_imagenet
+from clicklab.nn.network import ClickNetwork
 from clicklab.nn.normalise import Normalise
 from clicklab.nn.variants import Variants
 from clicklab.records import Clicks, Prediction
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
 # hrnet18s, hrnet18, hrnet32 as released (docs/models.md#hrnet-with-ocr); mini is for tests.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -27,7 +28,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class RITMNet(Variants, nn.Module):
+class RITMNet(Variants, ClickNetwork):
     """HRNet with OCR head that reads clicks and the previous mask; one mask per image, of any size.
 
     Args:
@@ -41,7 +42,7 @@ class RITMNet(Variants, nn.Module):
         zoom_size: longer side in pixels of what evaluation zooms in to; training crops do not depend on it.
     """
 
-    exact_clicks: ClassVar[bool] = True
+    exact_clicks = True
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
 
     def __init__(
@@ -56,16 +57,6 @@ class RITMNet(Variants, nn.Module):
         zoom_size: int = 400,
     ) -> None:
         super().__init__()
-        self.arguments = {
-            "width": width,
-            "ocr_width": ocr_width,
-            "blocks": blocks,
-            "modules": list(modules),
-            "stem_channels": stem_channels,
-            "reads_prev_mask": reads_prev_mask,
-            "click_radius": click_radius,
-            "zoom_size": zoom_size,
-        }
         self.reads_prev_mask = reads_prev_mask
         self.click_radius = click_radius
         self.zoom_in = ZoomIn(zoom_size, skip_clicks=1)
@@ -108,7 +99,3 @@ class RITMNet(Variants, nn.Module):
             F.interpolate(one, size=size, mode="bilinear", align_corners=True) for one in (answer.logits, answer.aux)
         )
         return Prediction(logits, state=state, extras={"aux": aux})
-
-    def forward(self, image: Tensor, clicks: Clicks, prev_mask: Tensor) -> Prediction:
-        """`start` and `step` together."""
-        return self.step(self.start(image), clicks, prev_mask)

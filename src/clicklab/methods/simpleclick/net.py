@@ -16,7 +16,7 @@ from clicklab.nn.normalise import Normalise
 from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import Clicks, Prediction
-from clicklab.views.frames import ZoomIn
+from clicklab.views.zoom_in import ZoomIn
 
 # xtiny, base, large and huge as released (docs/models.md#plain-vit); small is for minutes on a GPU, tiny
 # learns Shapes on a CPU, mini is for tests.
@@ -59,7 +59,7 @@ class SimpleClickNet(ClickViT):
         checkpoint_blocks: recompute the ViT's blocks in the backward pass, for large variants in little memory.
     """
 
-    exact_clicks: ClassVar[bool] = True
+    exact_clicks = True
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
 
     def __init__(
@@ -76,18 +76,6 @@ class SimpleClickNet(ClickViT):
         checkpoint_blocks: bool = False,
     ) -> None:
         super().__init__()
-        self.arguments = {
-            "image_size": image_size,
-            "patch_size": patch_size,
-            "embed_dim": embed_dim,
-            "depth": depth,
-            "num_heads": num_heads,
-            "neck_dims": list(neck_dims),
-            "head_channels": head_channels,
-            "click_radius": click_radius,
-            "dropout": dropout,
-            "checkpoint_blocks": checkpoint_blocks,
-        }
         self.click_radius = click_radius
         self.zoom_in = ZoomIn((image_size, image_size), skip_clicks=-1)
         self.normalise = Normalise()

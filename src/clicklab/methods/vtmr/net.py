@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
 from clicklab.external_checkpoint import PREFIX, fill, find_weights, plain_weights, read_foreign
-from clicklab.inference.focus_predictor import target_crop
-from clicklab.methods.vtmr.predictor import VTMRPredictor
 from clicklab.nn.coarse_to_fine import CoarseToFine
 from clicklab.nn.coarse_to_fine_keys import is_official, read_official
 from clicklab.views.zoom_warp import TargetZoom
@@ -28,9 +26,7 @@ class VTMRNet(CoarseToFine):
         guided_by: what the zoom goes by (paper, Table 6): the `mask`, the `clicks`, or `both`.
     """
 
-    predictor: ClassVar[type[VTMRPredictor]] = VTMRPredictor
-    flip: ClassVar[bool] = False
-    mask_threshold: ClassVar[float] = 0.5
+    predictor = "clicklab.methods.vtmr.predictor.VTMRPredictor"
 
     def __init__(
         self,
@@ -42,8 +38,6 @@ class VTMRNet(CoarseToFine):
         guided_by: Literal["mask", "clicks", "both"] = "both",
     ) -> None:
         super().__init__(backbone, image_size, halve, click_radius)
-        self.arguments |= {"sigma": sigma, "guided_by": guided_by}
-        self.zoom_in = target_crop(image_size)
         self.target_zoom = None if sigma is None else TargetZoom(image_size, sigma, guided_by=guided_by)
 
     def load_pretrained(self, source: str | Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,12 +15,15 @@ from torch import Tensor
 from clicklab.inference.focus_predictor import FocusPredictor, target_box
 from clicklab.inference.patched import Painting
 from clicklab.inference.predictor import exact_clicks
-from clicklab.inference.session import Session
+from clicklab.methods.vtmr.net import VTMRNet
 from clicklab.records import Clicks
 from clicklab.views.boxes import Box
 from clicklab.views.frames import Frame, View
 from clicklab.views.warped_frame import TargetFrame
 from clicklab.views.zoom_warp import TargetZoom
+
+if TYPE_CHECKING:
+    from clicklab.inference.session import Session
 
 ROUNDS = 20  # T of the paper; not `max_clicks`, so that a shorter evaluation is the beginning of a longer one
 LIMIT = 12.0  # of logits: where a probability is 0 or 1 they would be infinite, and 0 times infinity no number
@@ -57,7 +61,7 @@ class VTMRPredictor(FocusPredictor):
     def masks(self, sessions: Sequence[Session], views: Sequence[View]) -> list[Painting]:
         """As `FocusPredictor.masks`, with the logits of both passes mixed inside the target crop."""
         answers = super().masks(sessions, views)
-        rule = getattr(self.network, "target_zoom", None)
+        rule = self._target_zoom
         late = [row for row, session in enumerate(sessions) if zoom_share(len(session.clicks)) > 0]
         if rule is None or not late:
             return answers
@@ -66,6 +70,11 @@ class VTMRPredictor(FocusPredictor):
         for row, patch in zip(late, patches, strict=True):
             answers[row] = Painting.over(answers[row], patch)
         return answers
+
+    @property
+    def _target_zoom(self) -> TargetZoom | None:
+        """The network's late second look."""
+        return self.network.target_zoom if isinstance(self.network, VTMRNet) else None
 
     def _zoomed(
         self, rule: TargetZoom, sessions: Sequence[Session], views: Sequence[View], answers: Sequence[Painting]
@@ -77,7 +86,7 @@ class VTMRPredictor(FocusPredictor):
             box = target_box(view)
             crop = Frame(session.size, box, box.size, box)
             mask = answer.map(0)[box.window] > 0.5
-            placed = crop.clicks(exact_clicks([session], self.protocol.net_clicks_limit))
+            placed = crop.clicks(exact_clicks([session], self.options.net_clicks_limit))
             frame = TargetFrame.towards(rule, mask, placed)
             frames.append(frame)
             images.append(frame.image(crop.image(session.pixels)))
