@@ -11,7 +11,7 @@ empty   :=
 space   := $(empty) $(empty)
 METHODS := $(filter-out _base,$(notdir $(wildcard experiments/*)))
 
-.PHONY: help setup demo test lint docs bench
+.PHONY: help setup demo annotate test lint lint-page docs bench
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -32,6 +32,9 @@ setup: $(VENV)/.installed  ## make .venv with everything (VENV_ARGS=--system-sit
 demo: setup  ## train a small network on generated shapes, measure it, draw it: runs/demo/
 	$(BIN)/clicklab demo --output runs/demo $(ARGS)
 
+annotate: setup  ## click on a few free photos in the browser: runs/annotate/
+	$(BIN)/clicklab annotate --try runs/annotate $(ARGS)
+
 test: setup  ## all tests (real images in ../shared/data are used where present)
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
@@ -39,6 +42,11 @@ lint: setup  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check src data_modules
+
+# npm comes with Node.js; the page itself needs neither
+lint-page:  ## types of the page's scripts (needs npm)
+	@test -x build/node/node_modules/.bin/tsc || npm install --silent --no-audit --no-fund --prefix build/node typescript@5.9.3
+	build/node/node_modules/.bin/tsc -p tests/annotate/tsconfig.json
 
 train-%: setup  ## train a method: make train-simpleclick VARIANT="sbd large ddp" DEVICES=8 DATA_ROOT=...
 	@$(call known,$*,config.yaml)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def add_annotate(commands: argparse._SubParsersAction) -> None:
         "--host", metavar="ADDRESS", help="let others in, 0.0.0.0 for all; they need the token that is printed"
     )
     command.add_argument("--port", type=int, default=8765, help="0: any free one (default %(default)s)")
+    command.add_argument("--try", action="store_true", dest="samples", help="lay a few free photos into FOLDER first")
     command.add_argument("--no-browser", action="store_true", help="only print the address")
     command.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     command.add_argument("--format", choices=FORMATS, help="of `export`")
@@ -54,6 +56,8 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
         from clicklab.annotate.serve import Job, serve
     except ModuleNotFoundError as error:
         raise ValueError(f"the page needs {error.name}: pip install 'clicklab[annotate]'") from error
+    if options.samples:
+        _lay_samples(folder)
     classes = [name.strip() for name in (options.classes or "").split(",") if name.strip()]
     job = Job(
         folder,
@@ -67,6 +71,14 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
     )
     serve(job, lambda: open_session(options.network, options.device))
     return 0
+
+
+def _lay_samples(folder: Path) -> None:
+    """The free photos that ship with ClickLab, where they are not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for photo in (files("clicklab.annotate") / "samples").iterdir():
+        if photo.name.endswith(".jpg") and not (folder / photo.name).exists():
+            (folder / photo.name).write_bytes(photo.read_bytes())
 
 
 def _export(options: argparse.Namespace, folder: Path) -> int:

@@ -206,7 +206,7 @@ export class Stage {
     const key = `${view.scale} ${view.x} ${view.y} ${canvas.width} ${canvas.height}`;
     for (const shape of this.shapes) {
       const layer = this.#layer(shape.runs, view, key);
-      if (layer) compose(picture, layer, shape.open ? OPEN_COLOUR : COLOURS[shape.colour % COLOURS.length], this.opacity);
+      if (layer) compose(picture, layer, shape.open ? OPEN_COLOUR : COLOURS[shape.colour % COLOURS.length], this.opacity, shape.open);
     }
     context.putImageData(picture, 0, 0);
     this.painted = view;
@@ -359,7 +359,7 @@ export function thumbnail(canvas, base, runs, box) {
   [over.width, over.height] = [canvas.width, canvas.height];
   const overContext = /** @type {CanvasRenderingContext2D} */ (over.getContext("2d"));
   const picture = overContext.createImageData(over.width, over.height);
-  compose(picture, layer, OPEN_COLOUR, 0.4);
+  compose(picture, layer, OPEN_COLOUR, 0.4, true);
   overContext.putImageData(picture, 0, 0);
   context.drawImage(over, 0, 0);
 }

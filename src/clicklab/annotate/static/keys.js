@@ -33,15 +33,15 @@ export const SENTENCES = {
   help: "This list",
 };
 
-/** Keys that stand for themselves and cannot be changed. @type {[string, string][]} */
+/** What stands for itself and cannot be changed. @type {[string[], string][]} */
 export const FIXED = [
-  ["Left button, tap", "Add what is clicked on"],
-  ["Right button, Shift+left", "Take away what is clicked on"],
-  ["1 … 9", "Class of the object"],
-  ["Shift+1 … 9", "Candidate"],
-  ["Wheel, pinch", "Zoom at the pointer"],
-  ["Middle button, Space+drag", "Move the photo"],
-  ["Arrow keys", "Move the cross (Shift: in large steps)"],
+  [["Left button", "tap"], "Add what is clicked on"],
+  [["Right button", "Shift+left"], "Take away what is clicked on"],
+  [["1 … 9"], "Class of the object"],
+  [["Shift+1 … 9"], "Candidate"],
+  [["Wheel", "pinch"], "Zoom at the pointer"],
+  [["Middle button", "Space+drag"], "Move the photo"],
+  [["Arrow keys"], "Move the cross (Shift: in large steps)"],
 ];
 
 /** How a press is written: Ctrl+Shift+z, Tab, Space, [. @param {KeyboardEvent} event */
@@ -91,6 +91,6 @@ export function listKeys(list, table) {
     line.append(term, meaning);
     list.append(line);
   };
-  for (const [keys, sentence] of FIXED) add([keys], sentence);
+  for (const [keys, sentence] of FIXED) add(keys, sentence);
   for (const [action, sentence] of Object.entries(SENTENCES)) add(table[action] ?? [], sentence);
 }

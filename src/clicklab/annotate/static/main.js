@@ -195,6 +195,7 @@ function tieKeys(page, start, actions, held) {
 
   window.addEventListener("keydown", (event) => {
     if (help.open) return;
+    if (event.key === "F6" || event.key === "Tab") document.body.classList.add("by-keys"); // shows where the focus is
     const { target } = event;
     if (inField(target)) {
       if (event.key === "Escape") page.stage.element.focus();
@@ -227,6 +228,7 @@ function tieKeys(page, start, actions, held) {
     if (event.repeat && ["finish", "next", "previous", "skip", "delete"].includes(action)) return;
     actions[action]();
   });
+  window.addEventListener("pointerdown", () => document.body.classList.remove("by-keys"));
   window.addEventListener("keyup", (event) => {
     if (hideKeys.includes(written(event))) showMasks(true);
     if (event.key === " " && held.space) {

@@ -77,8 +77,9 @@ function ring(marks, wide, high, from, beside, to) {
  * @param {Layer} layer
  * @param {string} colour  #rrggbb
  * @param {number} opacity  of the fill
+ * @param {boolean} onTop  nothing below it is seen
  */
-export function compose(picture, layer, colour, opacity) {
+export function compose(picture, layer, colour, opacity, onTop) {
   const pixels = new Uint32Array(picture.data.buffer);
   const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
   /** @type {(alpha: number, r: number, g: number, b: number) => number} */
@@ -90,8 +91,8 @@ export function compose(picture, layer, colour, opacity) {
     for (let row = 0; row < layer.rows; row++, to += picture.width) {
       const mark = layer.marks[from + row];
       if (mark === 0) continue;
-      // the fill of one object does not wipe out the outline of another
-      if (mark === FILL && pixels[to] >>> 24 > 230) continue;
+      // the fill of one finished object does not wipe out the outline of another
+      if (mark === FILL && !onTop && pixels[to] >>> 24 > 230) continue;
       pixels[to] = values[mark];
     }
   }
