@@ -112,6 +112,13 @@ def test_missing_data_is_named_in_one_line_with_a_way_out(tmp_path, monkeypatch,
     assert "DATA_ROOT" in said and "VARIANT=tiny" in said
 
 
+def test_a_missing_photo_folder_of_the_mixture_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
+    assert main(["fit", *configs("clicklite", "photos_mix"), "--trainer.fast_dev_run=1"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert str(tmp_path / "train" / "CCP") in said and "Set DATA_ROOT" in said and "PHOTOS" not in said
+
+
 def test_compile_overlay_adds_its_callback(data_root, tmp_path, monkeypatch):
     compiled = []
     monkeypatch.setenv("DATA_ROOT", str(data_root))

@@ -254,7 +254,8 @@ def first_cause(error: BaseException, missing: Sequence[str] = ()) -> BaseExcept
     if isinstance(cause, FileNotFoundError):
         said = "; also: ".join(missing or [str(cause)])
         hint = "Set DATA_ROOT to the folder of your datasets; VARIANT=tiny trains on generated shapes and needs none"
-        hint = "Set PHOTOS to the folder that holds images/ and masks/" if "your own images" in said else hint
+        own_photos = len(missing) < 2 and "your own images" in said  # a mixture has several folders below DATA_ROOT
+        hint = "Set PHOTOS to the folder that holds images/ and masks/" if own_photos else hint
         return FileNotFoundError(f"{said}. {hint}")
     return cause if isinstance(cause, ValueError) else error
 
