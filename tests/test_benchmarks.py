@@ -27,6 +27,7 @@ SMALL = {
     "evaluate": "--variant mini --objects 2 --side 64 --clicks 2 --batch 2",
     "model_cost": "--only simpleclick:mini icmformer:swin_mini --seconds 1",
     "first_click": "--scenes 2",
+    "goals": "--every 8 --clicks 2 --rounds 1",
     "step_cost": "--only simpleclick:mini",
     "train_step": "--variant mini --batch 2 --crop 64 --side 96 --steps 1 --workers 0",
 }
