@@ -30,6 +30,8 @@ ALLOWED = {
     "evaluation": {"records", "device", "clicks", "masks", "views", "nn", "inference"},
     "callbacks": {"records", "nn", "inference", "evaluation", "visualize"},
     "visualize": {"records", "clicks", "views", "nn", "inference", "evaluation"},
+    "tables": {"whole_file"},
+    "visualize": {"records", "clicks", "views", "inference", "evaluation"},
     "annotate": {"inference", "whole_file"},
     "checkpoint": {"shipped", "device", "external_checkpoint", "whole_file", "nn", "methods"},
     "data_modules": {"records", "clicks", "masks", "views"},

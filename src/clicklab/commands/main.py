@@ -27,6 +27,7 @@ COMMANDS = {
     "report": "one HTML page: numbers, curves, the worst objects click by click",
     "convert": "an official checkpoint into our plain format (no foreign pickles)",
     "data": "look at datasets, build and convert them",
+    "tables": "the papers' tables: list, run, lay out beside the published numbers",
     "demo": "train a small network on generated shapes, measure and draw it",
 }
 
