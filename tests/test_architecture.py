@@ -31,6 +31,7 @@ ALLOWED = {
     "callbacks": {"records", "nn", "inference", "evaluation", "visualize"},
     "visualize": {"records", "clicks", "views", "nn", "inference", "evaluation"},
     "tables": {"whole_file"},
+    "sweeps": set(),
     "visualize": {"records", "clicks", "views", "inference", "evaluation"},
     "annotate": {"inference", "whole_file"},
     "checkpoint": {"shipped", "device", "external_checkpoint", "whole_file", "nn", "methods"},

@@ -28,6 +28,7 @@ COMMANDS = {
     "convert": "an official checkpoint into our plain format (no foreign pickles)",
     "data": "look at datasets, build and convert them",
     "tables": "the papers' tables: list, run, lay out beside the published numbers",
+    "sweep": "run a sweep file here: grid, random or Bayesian, resumable",
     "demo": "train a small network on generated shapes, measure and draw it",
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import yaml
 
 from clicklab.tables.spec import Row, Table
+from clicklab.whole_file import written_whole
 
 FINISHED = "finished.json"  # stands in a run folder whose command ended well
 TINY_TRAINING = {  # a run of minutes on a CPU: real photos, small crops
@@ -177,10 +177,8 @@ def write_tiny_overlay(row: Row, run: Run, site: Site) -> None:
 
 def mark_finished(run: Run) -> None:
     """Notes that a run's command has ended well."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    unfinished = run.folder / f"{FINISHED}.part"
-    unfinished.write_text(json.dumps({"command": list(run.command), "python": sys.version.split()[0]}, indent=1))
-    unfinished.replace(run.folder / FINISHED)
+    with written_whole(run.folder / FINISHED) as path:
+        path.write_text(json.dumps({"command": list(run.command)}, indent=1), encoding="utf-8")
 
 
 def distinct(runs: Iterable[Run | None]) -> list[Run]:
