@@ -65,12 +65,12 @@ eval-%: setup  ## measure a checkpoint: make eval-simpleclick CHECKPOINT=... DAT
 	@test -n "$(CHECKPOINT)" -a -n "$(DATA)" || { echo 'usage: make eval-$* CHECKPOINT=file DATA="NAME=FOLDER ..."'; exit 2; }
 	$(BIN)/clicklab evaluate $(CHECKPOINT) $(foreach d,$(DATA),--data $(d)) --output runs/eval-$* $(ARGS)
 
-sweep-%: setup  ## register the method's W&B sweep (needs a W&B login)
+sweep-%: setup  ## register the method's sweep with W&B (VARIANT="tiny"); without a login: how to run it here
 	@$(call known,$*,sweep.yaml)
-	$(BIN)/wandb sweep experiments/$*/sweep.yaml
-
-docs: setup  ## the API reference, made from docstrings: build/docs/index.html
-	$(BIN)/python docs/reference.py build/docs
+	@mkdir -p runs && $(BIN)/clicklab sweep experiments/$*/sweep.yaml $(if $(VARIANT),--variant $(VARIANT)) --wandb-file > runs/sweep-$*.yaml
+	@if test -n "$$WANDB_API_KEY" || grep -qs wandb $$HOME/.netrc; then $(BIN)/wandb sweep runs/sweep-$*.yaml; \
+	  else echo "not logged in to W&B. Here, without an account: clicklab sweep experiments/$*/sweep.yaml $(if $(VARIANT),--variant $(VARIANT))"; \
+	  echo "With one: wandb login, then the same again"; fi
 
 bench: setup  ## speed, as ratios measured in one run
 	for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done

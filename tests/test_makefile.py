@@ -54,3 +54,9 @@ def test_variants_are_merged_in_order_after_the_method_and_shared_ones_last():
     names = ["_base/trainer", "simpleclick/config", "simpleclick/sbd", "simpleclick/large", "_base/ddp", "_base/photos"]
     assert files == [f"experiments/{name}.yaml" for name in names]
     assert "--trainer.devices=8" in answer.stdout and "runs/simpleclick-ddp-sbd-photos-large" in answer.stdout
+
+
+def test_a_sweep_honours_the_variant_and_says_what_to_do_without_an_account():
+    answer = make("--dry-run", "sweep-simpleclick", "VARIANT=tiny")
+    assert answer.returncode == 0
+    assert answer.stdout.count("experiments/simpleclick/sweep.yaml --variant tiny") == 2  # registered, or run here
