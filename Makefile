@@ -9,7 +9,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 
 empty   :=
 space   := $(empty) $(empty)
-METHODS := $(filter-out _base,$(notdir $(wildcard experiments/*)))
+METHODS := $(filter-out _base,$(notdir $(patsubst %/,%,$(wildcard experiments/*/))))
 
 .PHONY: help setup demo annotate test lint lint-page docs bench
 .DEFAULT_GOAL := help
