@@ -72,6 +72,9 @@ sweep-%: setup  ## register the method's sweep with W&B (VARIANT="tiny"); withou
 	  else echo "not logged in to W&B. Here, without an account: clicklab sweep experiments/$*/sweep.yaml $(if $(VARIANT),--variant $(VARIANT))"; \
 	  echo "With one: wandb login, then the same again"; fi
 
+docs: setup  ## the API reference, made from docstrings: build/docs/index.html
+	$(BIN)/python docs/reference.py build/docs
+
 bench: setup  ## speed, as ratios measured in one run
 	for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done
 
