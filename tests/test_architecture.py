@@ -32,7 +32,6 @@ ALLOWED = {
     "visualize": {"records", "clicks", "views", "nn", "inference", "evaluation"},
     "tables": {"whole_file"},
     "sweeps": set(),
-    "visualize": {"records", "clicks", "views", "inference", "evaluation"},
     "annotate": {"inference", "whole_file"},
     "checkpoint": {"shipped", "device", "external_checkpoint", "whole_file", "nn", "methods"},
     "data_modules": {"records", "clicks", "masks", "views"},

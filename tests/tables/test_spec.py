@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,7 +63,7 @@ def test_what_rows_name_exists(table):
         for overlay in ("config", *row.overlays):
             assert (EXPERIMENTS / row.method / f"{overlay}.yaml").is_file()
         assert row.released is None or any(row.released in entry["files"] for entry in known.values())
-        run = evaluation(replace(row, network_options={}), "GrabCut", SITE)
+        run = evaluation(row, "GrabCut", SITE)
         parser.parse_args(list(run.command))  # every option is one of `clicklab evaluate`
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from clicklab.commands.data import READER_OPTIONS
 from clicklab.commands.devices import find_device
+from clicklab.commands.network_options import add_network_options, network_options
 from clicklab.commands.record_flags import add_record_flags, given_fields
 from clicklab.evaluation.protocol import BATCH_SIZE, EvaluationProtocol
 from clicklab.inference.options import InferenceOptions
@@ -34,6 +35,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--output", type=Path, required=True, metavar="DIR", help="results.json, table, curve, journal"
     )
     command.add_argument("--method", help="read the checkpoint as this method's: `vtmr` takes FocalClick's files")
+    add_network_options(command)
     command.add_argument("--limit", type=int, metavar="N", help="only the first objects of each dataset")
     command.add_argument(
         "--batch-size", type=int, default=BATCH_SIZE, metavar="N", help="objects in lockstep (default %(default)s)"
@@ -94,7 +96,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     protocol = protocol_fields(options)
     data = open_data(options.data, options.initial_masks)
     device = find_device(options.device)
-    network = load(options.checkpoint, device, options.method)
+    network = load(options.checkpoint, device, options.method, network_options(options.network_option))
     if rule := given_fields(ZoomIn, options, prefix="zoom_"):
         protocol["zoom_in"] = replace(network.zoom_in or ZoomIn(), **rule)
     results = evaluate(
@@ -106,7 +108,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         device=device,
         progress=True,
         compiled=options.compile,
-        source=str(options.checkpoint),
+        source=" ".join([str(options.checkpoint), *options.network_option]),
         **protocol,
     )
     print(table(results))
