@@ -131,6 +131,21 @@ def test_a_reopened_mask_is_corrected_at_the_click_only(photos, browser):
     assert (mask_of(browser.send(dropped, "undo")) == after).all()
 
 
+def test_a_small_mask_of_a_large_photo_is_corrected_in_a_part_of_it(tmp_path):
+    truth = draw_photo(tmp_path / "photos" / "large.png", width=960, height=640)
+    desk = open_desk(tmp_path / "photos")
+    browser = Browser(desk)
+    blue_at = (BLUE_AT[0] * 10, BLUE_AT[1] * 10)
+    found = browser.send(browser.new_object(), "brush", points=[[205.0, 700.0]], radius=5, positive=True)
+    found = browser.click(found, blue_at)
+    assert (mask_of(found) == truth[1]).all()
+    found = browser.send(found, "threshold", value=0.3)
+    assert (mask_of(found) == truth[1]).all()
+    found = browser.click(found, (RED_AT[0] * 10, RED_AT[1] * 10))
+    assert (mask_of(found) == truth[0] | truth[1]).all()
+    desk.close()
+
+
 def test_edits_fill_holes_and_drop_specks(browser):
     found = browser.new_object()
     ring = [[20.0 + 10 * np.sin(a), 48.0 + 10 * np.cos(a)] for a in np.linspace(0, 2 * np.pi, 60)]

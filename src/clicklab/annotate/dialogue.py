@@ -17,6 +17,9 @@ from clicklab.annotate.events import BadRequest, Event, History
 from clicklab.inference.session import Session
 
 WORK_PIXELS = 25_000_000  # a larger photo is answered in a scaled copy: its floats alone would take gigabytes
+ROOMS = (1.4, 3.0, float("inf"))  # a given mask is corrected in a part so many times as long as mask and click
+LEAST_SIDE = 150  # pixels, times the same: at least so long
+WHOLE_SHARE = 0.7  # a part that covers more of the photo is the photo
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Answer:
 
 
 class PhotoSession:
-    """One photo, encoded once, and new sessions on it.
+    """One photo, or a part of it, encoded once, and new sessions on it.
 
     Args:
         session: without an image.
@@ -37,6 +40,7 @@ class PhotoSession:
     """
 
     def __init__(self, session: Session, pixels: np.ndarray) -> None:
+        self.pixels = pixels
         self.size = pixels.shape[:2]
         self.factor = max(1.0, float(np.sqrt(pixels.shape[0] * pixels.shape[1] / WORK_PIXELS)))
         if self.factor > 1:
@@ -53,24 +57,24 @@ class PhotoSession:
 
     def new_session(self) -> Session:
         """A session for one more object."""
-        session = Session(self._first.predictor)
-        session._pixels = self._first._pixels
-        session.reset()
-        return session
+        return self._first.new_object()
+
+    def part(self, top: int, left: int, bottom: int, right: int) -> PhotoSession:
+        """A part of the photo in its own right, ends excluded."""
+        return PhotoSession(Session(self._first.predictor), self.pixels[top:bottom, left:right])
 
     def encode(self) -> None:
         """Does what depends on the photo alone, so that the first click costs what a later one does."""
         self.new_session().add_click(self.work_size[0] // 2, self.work_size[1] // 2)
 
-    def point(self, click: Event) -> tuple[float, float, bool]:
-        """(y, x, positive) of a click in the network's copy of the photo."""
-        assert click.y is not None and click.x is not None and click.positive is not None
+    def point(self, y: float, x: float) -> tuple[float, float]:
+        """Row and column of the photo in the network's copy."""
         if self.factor == 1:
-            return click.y, click.x, click.positive
-        scales = (work / full for work, full in zip(self.work_size, self.size, strict=True))
-        y, x = ((place + 0.5) * scale - 0.5 for place, scale in zip((click.y, click.x), scales, strict=True))
-        height, width = self.work_size
-        return min(max(y, 0.0), height - 1.0), min(max(x, 0.0), width - 1.0), click.positive
+            return y, x
+        scaled = []
+        for place, full, work in zip((y, x), self.size, self.work_size, strict=True):
+            scaled.append(min(max((place + 0.5) * work / full - 0.5, 0.0), work - 1.0))
+        return scaled[0], scaled[1]
 
     def smaller(self, mask: np.ndarray) -> np.ndarray:
         """A mask (H, W) bool of the photo in the network's copy."""
@@ -78,6 +82,13 @@ class PhotoSession:
             return mask
         height, width = self.work_size
         return cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) >= 0.5
+
+    def mask(self, session: Session, index: int | None, threshold: float | None) -> np.ndarray:
+        """(H, W) bool of the photo: a session's mask, or one of its candidates, at a threshold of one's own."""
+        if index is None and threshold is None and self.factor == 1:
+            return session.mask
+        probability = session.probability if index is None else session.candidates[index]
+        return self.larger(probability, session.predictor.mask_threshold if threshold is None else threshold)
 
     def larger(self, probability: np.ndarray, threshold: float) -> np.ndarray:
         """(H, W) bool of the photo, of a probability in the network's copy."""
@@ -102,6 +113,34 @@ class PhotoSession:
         return round(first * scale), round(end * scale)
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A session, and the part of the photo that it knows."""
+
+    photo: PhotoSession
+    session: Session
+    top: int = 0
+    left: int = 0
+    corrects: str | None = None  # key of the click that corrected a given mask
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """The part, in arrays of the photo."""
+        height, width = self.photo.size
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    def holds(self, click: Event) -> bool:
+        """Whether a click lies in the part."""
+        height, width = self.photo.size
+        y, x, _ = _point(click)
+        return self.top <= y <= self.top + height - 1 and self.left <= x <= self.left + width - 1
+
+    def point(self, click: Event) -> tuple[float, float, bool]:
+        """(y, x, positive) of a click as the session takes it."""
+        y, x, positive = _point(click)
+        return *self.photo.point(y - self.top, x - self.left), positive
+
+
 class Dialogue:
     """The session of one object.
 
@@ -111,129 +150,163 @@ class Dialogue:
 
     def __init__(self, photo: PhotoSession) -> None:
         self.photo = photo
-        self._session: Session | None = None
-        self._given: str | None = None  # key of the click that corrected a given mask
+        self._place: _Place | None = None
         self._played: tuple[Event, ...] = ()  # clicks and choices that the session has gone through
 
     def click(self, history: History, click: Event) -> Answer:
         """Answers a new click. Raises ValueError: the network cannot; the text says why."""
+        before = None
         if history.protected:
             before = self._mask(history)
-            self._correct(before, history.clicks, click)
+            place = self._correct(before, history.clicks, click)
         else:
-            before = None
-            self._play(_to_play(history.applied[history.beginning :]))
-            self._session_now().add_click(*self.photo.point(click))
+            place = self._play(_to_play(history.applied[history.beginning :]))
+            place.session.add_click(*place.point(click))
             self._played = (*self._played, click)
-        shown = masks.encode(self._shown(None, history.threshold, before, click))
-        return Answer(shown, self._count(), self._best())
+        shown = _shown(place, None, history.threshold, before, click)
+        return Answer(masks.encode(shown), _count(place.session), _best(place.session))
 
     def choose(self, history: History, index: int) -> Answer:
         """Takes another candidate of the last click. Raises BadRequest: there is none of that number."""
-        before, last = self._at_last_click(history)
-        count = self._count()
+        place, before, last = self._at_last_click(history)
+        count = _count(place.session)
         if index >= count:
             raise BadRequest(f"there is no candidate {index + 1}: the network gave {count}")
-        return Answer(masks.encode(self._shown(index, history.threshold, before, last)), count, index)
+        return Answer(masks.encode(_shown(place, index, history.threshold, before, last)), count, index)
 
     def at_threshold(self, history: History, value: float) -> Answer:
         """The mask of the last click with another threshold. Raises BadRequest: nothing was clicked."""
-        before, last = self._at_last_click(history)
-        return Answer(masks.encode(self._shown(None, value, before, last)))
+        place, before, last = self._at_last_click(history)
+        return Answer(masks.encode(_shown(place, None, value, before, last)))
 
     def candidates(self, history: History) -> tuple[list[masks.Rle], list[float], int]:
         """All masks of the last click, their scores, and which is taken. Raises BadRequest: nothing was clicked."""
-        before, last = self._at_last_click(history)
-        scores = self._session_now().scores
-        shown = [masks.encode(self._shown(index, history.threshold, before, last)) for index in range(self._count())]
+        place, before, last = self._at_last_click(history)
+        scores, level = place.session.scores, history.threshold
+        numbers = range(_count(place.session))
+        shown = [masks.encode(_shown(place, index, level, before, last)) for index in numbers]
         choices = _choices_after(history.applied, last)
-        chosen = choices[-1] if choices else self._best()
+        chosen = choices[-1] if choices else _best(place.session)
         return shown, [1.0] if scores is None else [float(score) for score in scores], chosen
 
-    def _count(self) -> int:
-        scores = self._session_now().scores
-        return 1 if scores is None else len(scores)
-
-    def _best(self) -> int:
-        """The candidate that the network itself takes."""
-        scores = self._session_now().scores
-        return 0 if scores is None else int(scores.argmax())
-
-    def _shown(self, index: int | None, threshold: float | None, before: np.ndarray | None, click: Event) -> np.ndarray:
-        """(H, W) bool: the network's mask, or one of its candidates; of a given mask only the change at the click."""
-        session = self._session_now()
-        if index is None and threshold is None and self.photo.factor == 1:
-            answer = session.mask
-        else:
-            probability = session.probability if index is None else session.candidates[index]
-            answer = self.photo.larger(
-                probability, session.predictor.mask_threshold if threshold is None else threshold
-            )
-        if before is None:
-            return answer
-        assert click.y is not None and click.x is not None and click.positive is not None
-        return masks.corrected_at_click(before, answer, click.y, click.x, click.positive)
-
-    def _at_last_click(self, history: History) -> tuple[np.ndarray | None, Event]:
-        """Brings the session to the last click in force; the mask that it corrected, if any, and the click."""
+    def _at_last_click(self, history: History) -> tuple[_Place, np.ndarray | None, Event]:
+        """The session at the last click in force, the mask that it corrected, if any, and the click."""
         steps = history.applied
-        places = [place for place, step in enumerate(steps) if step.kind == "click" and place >= history.beginning]
+        places = [number for number, step in enumerate(steps) if step.kind == "click" and number >= history.beginning]
         if not places or any(step.kind not in ("choose", "threshold") for step in steps[places[-1] + 1 :]):
             raise BadRequest("there is no answer of the network to choose from: click first")
         last = steps[places[-1]]
         if not last.payload.get("protect"):
-            self._play(_to_play(steps[history.beginning :]))
-            return None, last
+            return self._play(_to_play(steps[history.beginning :])), None, last
         earlier = History(steps, places[-1])
-        before = self._mask(earlier)
-        if self._given != last.key:
-            self._correct(before, earlier.clicks, last)
+        before, place = self._mask(earlier), self._place
+        if place is None or place.corrects != last.key:
+            place = self._correct(before, earlier.clicks, last)
         if choices := _choices_after(steps, last):
-            self._session_now().choose(choices[-1])
-        return before, last
+            place.session.choose(choices[-1])
+        return place, before, last
 
-    def _correct(self, before: np.ndarray, clicks: Sequence[Event], click: Event) -> None:
-        """A new session that starts from a mask, knows the clicks before, and is asked about one more."""
-        self._session, self._played = self.photo.new_session(), ()
-        self._session.set_mask(self.photo.smaller(before))
-        for earlier in clicks:
-            self._session.place_click(*self.photo.point(earlier))
-        self._session.add_click(*self.photo.point(click))
-        self._given = click.key
+    def _correct(self, before: np.ndarray, clicks: Sequence[Event], click: Event) -> _Place:
+        """A new session that starts from a mask, knows the clicks before, and is asked about one more.
 
-    def _play(self, wanted: tuple[Event, ...]) -> None:
+        It sees the object and the click alone, because sessions do not zoom in on a mask that is given to them; and
+        more of the photo where the change is cut off by the rim of that part.
+        """
+        for room in ROOMS:
+            top, left, bottom, right = _region(before, click, room)
+            whole = (bottom - top) * (right - left) >= WHOLE_SHARE * before.size
+            photo = self.photo if whole else self.photo.part(top, left, bottom, right)
+            corner = (0, 0) if whole else (top, left)
+            place = _Place(photo, photo.new_session(), *corner, click.key)
+            place.session.set_mask(photo.smaller(before[place.window]))
+            for earlier in filter(place.holds, clicks):
+                place.session.place_click(*place.point(earlier))
+            place.session.add_click(*place.point(click))
+            if whole or not _cut_off(place, before, click):
+                break
+        self._place, self._played = place, ()
+        return place
+
+    def _play(self, wanted: tuple[Event, ...]) -> _Place:
         """Brings a session that began from nothing to the end of these clicks and choices."""
         same = 0
         for mine, yours in zip(self._played, wanted, strict=False):
             if mine.key != yours.key:
                 break
             same += 1
-        surplus = self._played[same:]
-        if self._session is None or self._given is not None or any(step.kind == "choose" for step in surplus):
-            self._session, self._given, self._played, same = self.photo.new_session(), None, (), 0
-        else:
-            for _ in surplus:
-                self._session.undo()
-            self._played = self._played[:same]
+        surplus, place = self._played[same:], self._place
+        if place is None or place.corrects is not None or any(step.kind == "choose" for step in surplus):
+            place, self._played, same = _Place(self.photo, self.photo.new_session()), (), 0
+        for _ in surplus[: len(self._played) - same]:
+            place.session.undo()
+        self._place, self._played = place, self._played[:same]
         for step in wanted[same:]:
             if step.kind == "click":
-                self._session.add_click(*self.photo.point(step))
+                place.session.add_click(*place.point(step))
             else:
-                self._session.choose(step.payload["index"])
+                place.session.choose(step.payload["index"])
             self._played = (*self._played, step)
+        return place
 
     def _mask(self, history: History) -> np.ndarray:
-        height, width = self.photo.size
-        counts = history.counts
-        return (
-            np.zeros((height, width), bool)
-            if counts is None
-            else masks.decode({"size": [height, width], "counts": counts})
-        )
+        if history.counts is None:
+            return np.zeros(self.photo.size, dtype=bool)
+        return masks.decode(masks.Rle(size=[*self.photo.size], counts=history.counts))
 
-    def _session_now(self) -> Session:
-        assert self._session is not None
-        return self._session
+
+def _shown(
+    place: _Place, index: int | None, threshold: float | None, before: np.ndarray | None, click: Event
+) -> np.ndarray:
+    """(H, W) bool: the network's mask, or one of its candidates; of a given mask only the change at the click."""
+    answer = place.photo.mask(place.session, index, threshold)
+    if before is None:
+        return answer
+    y, x, positive = _point(click)
+    corrected = before.copy()
+    part = before[place.window]
+    corrected[place.window] = masks.corrected_at_click(part, answer, y - place.top, x - place.left, positive)
+    return corrected
+
+
+def _cut_off(place: _Place, before: np.ndarray, click: Event) -> bool:
+    """Whether the change at a click goes on beyond the part of the photo that was asked."""
+    change = _shown(place, None, None, before, click) != before
+    rows, columns = place.window
+    sides = [
+        change[rows.start, columns] if rows.start > 0 else change[:0],
+        change[rows.stop - 1, columns] if rows.stop < change.shape[0] else change[:0],
+        change[rows, columns.start] if columns.start > 0 else change[:0],
+        change[rows, columns.stop - 1] if columns.stop < change.shape[1] else change[:0],
+    ]
+    return any(side.any() for side in sides)
+
+
+def _region(mask: np.ndarray, click: Event, room: float) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right) of a mask and a click together, with room round them."""
+    y, x, _ = _point(click)
+    row, column = round(y), round(x)
+    top, left, bottom, right = masks.bounding_box(mask) or (row, column, row + 1, column + 1)
+    spans = []
+    for first, end, at, most in ((top, bottom, row, mask.shape[0]), (left, right, column, mask.shape[1])):
+        first, end = min(first, at), max(end, at + 1)
+        margin = max((room - 1) * (end - first), room * LEAST_SIDE - (end - first)) / 2
+        spans.append((int(max(0, first - margin)), int(min(most, end + margin + 1))))
+    (top, bottom), (left, right) = spans
+    return top, left, bottom, right
+
+
+def _point(click: Event) -> tuple[float, float, bool]:
+    assert click.y is not None and click.x is not None and click.positive is not None
+    return click.y, click.x, click.positive
+
+
+def _count(session: Session) -> int:
+    return 1 if session.scores is None else len(session.scores)
+
+
+def _best(session: Session) -> int:
+    """The candidate that the network itself takes."""
+    return 0 if session.scores is None else int(session.scores.argmax())
 
 
 def _choices_after(steps: Sequence[Event], click: Event) -> list[int]:

@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": "one table and one figure of several runs and of published numbers",
     "annotate": "make masks by clicks in the browser; export and count them",
     "report": "one HTML page: numbers, curves, the worst objects click by click",
+    "predict": "masks of photos from clicks that are known beforehand",
     "convert": "an official checkpoint into our plain format (no foreign pickles)",
     "data": "look at datasets, build and convert them",
     "tables": "the papers' tables: list, run, lay out beside the published numbers",
