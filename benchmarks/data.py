@@ -16,6 +16,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -30,12 +31,13 @@ from data_modules.process_memory import keep_freed_memory
 from data_modules.scenes import SceneDataset
 from data_modules.tools.dataset_spec import dataset_spec
 from data_modules.tools.export_shapes import export_scenes
-from data_modules.training import samples as training_set
+from data_modules.training import sample_maker
 from data_modules.training.augment import augmentation
 from data_modules.training.first_clicks import InitialClickSampling
 from data_modules.training.samples import TrainingSamples, collate
 from data_modules.training.sources import TrainingSource
 from data_modules.training.targets import TargetSampling
+from data_modules.training.view import TrainingView
 
 CROP, BATCH = 448, 8
 STEPS = ("decode", "augment", "target", "clicks", "batch")
@@ -55,19 +57,23 @@ def steps_timed(samples: TrainingSamples) -> Iterator[dict[str, float]]:
 
         return wrapper
 
-    parts = {"settle": "target", "choose_target": "target", "sample_points": "clicks"}
-    original = {name: getattr(training_set, name) for name in parts}
-    kind, read, augment = type(samples.datasets[0]), type(samples.datasets[0]).__getitem__, samples.augmentation
+    parts = {
+        (TrainingView, "sync_objects"): "target",
+        (sample_maker, "choose_target"): "target",
+        (sample_maker, "sample_points"): "clicks",
+    }
+    original = {(place, name): getattr(place, name) for place, name in parts}
+    kind, read, make = type(samples.datasets[0]), type(samples.datasets[0]).__getitem__, samples.make
     kind.__getitem__ = timed("decode", read)
-    samples.augmentation = timed("augment", augment)
-    for name, step in parts.items():
-        setattr(training_set, name, timed(step, original[name]))
+    samples.make = replace(make, augmentation=timed("augment", make.augmentation))
+    for (place, name), step in parts.items():
+        setattr(place, name, timed(step, original[place, name]))
     try:
         yield seconds
     finally:
-        kind.__getitem__, samples.augmentation = read, augment
-        for name, call in original.items():
-            setattr(training_set, name, call)
+        kind.__getitem__, samples.make = read, make
+        for (place, name), call in original.items():
+            setattr(place, name, call)
 
 
 def measure(dataset: SceneDataset, count: int) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from data_modules.samplers import EachOnceSampler, TrainingSampler
 from data_modules.scenes import EvaluationObjects, SceneDataset
 from data_modules.simulation import SimulatedUser
 from data_modules.training.augment import augmentation as build_augmentation
-from data_modules.training.crop import SceneMix, SceneZoom
 from data_modules.training.first_clicks import InitialClickSampling
+from data_modules.training.first_look import look_at_sources
 from data_modules.training.samples import TrainingSamples, TrainingSource, collate
 from data_modules.training.targets import TargetSampling
+from data_modules.training.view import SceneMix, SceneZoom
 
 Stage = Literal["val", "test"]
 EvaluationBatch = list[EvaluationObject | SkippedObject]
@@ -95,7 +96,7 @@ class InteractiveDataModule(LightningDataModule):
                 `data_modules.training.target_zoom.TargetAwareZoom`; the target is then drawn before the augmentation,
                 not after.
             mix: makes one crop of two or more after augmentation, such as `data_modules.training.suem.SUEM`
-                (copy-paste); see `data_modules.training.crop.SceneMix`.
+                (copy-paste); see `data_modules.training.view.SceneMix`.
             with_layers: give batches the layered object ids and tables (`Batch.layers`, `Batch.objects`).
             eval_batch_size: evaluation objects per list.
             limit: only the first objects of every evaluation dataset, for quick looks.
@@ -120,6 +121,7 @@ class InteractiveDataModule(LightningDataModule):
         self.zoom, self.mix = zoom, mix
         self.eval_batch_size, self.limit, self.num_workers, self.seed = eval_batch_size, limit, num_workers, seed
         self.user = SimulatedUser(max_rounds, user_threshold, clicks)
+        self._looked = False
 
     def setup(self, stage: str) -> None:
         """Checks that `stage` (fit, validate, test) has data, and that the precision leaves clicks as they are."""
@@ -142,7 +144,8 @@ class InteractiveDataModule(LightningDataModule):
         """This rank's share of the batches.
 
         Raises:
-            ValueError: the batch size does not divide over the devices, or an epoch holds less than one batch.
+            ValueError: the batch size does not divide over the devices, an epoch holds less than one batch, or no
+                sample of a source has a target.
         """
         samples = TrainingSamples(
             self.sources or [],
@@ -168,6 +171,9 @@ class InteractiveDataModule(LightningDataModule):
                 f"an epoch has {len(samples)} samples, less than one batch of {self.batch_size}:"
                 " make batch_size smaller or epoch_length larger"
             )
+        if not self._looked:  # once a run, the same on every device
+            look_at_sources(samples.datasets, samples.make, self.run_seed())
+            self._looked = True
         position = None if self.trainer is None else partial(self._position, batches)
         return ResumableLoader(
             samples,

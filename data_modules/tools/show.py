@@ -21,7 +21,8 @@ from data_modules.scenes import Scene
 from data_modules.tools.dataset_spec import dataset_spec
 from data_modules.tools.show_mix import show_suem
 from data_modules.training.first_clicks import InitialClickSampling, sample_points
-from data_modules.training.targets import TargetSampling, choose_target, settle, without_stuff
+from data_modules.training.targets import TargetSampling, choose_target
+from data_modules.training.view import TrainingView
 
 COLUMNS, TREE_LINES, LAYERS_SHOWN = 4, 34, 6
 GREEN, RED = "#19d319", "#ff2828"
@@ -130,8 +131,8 @@ def _draw_tree(axes: Axes, scene: Scene, colours: dict[int, tuple[float, float, 
 def _draw_target(axes: Axes, scene: Scene, number: int) -> None:
     """Random target `number` as training would choose it from the uncropped scene: outside darkened, clicks on top."""
     rng = np.random.default_rng([number])
-    layers, objects, _ = settle(scene.layers, without_stuff(scene.objects))
-    target = choose_target(layers, objects, TargetSampling(), rng)
+    view = TrainingView.of(scene, stuff=False).sync_objects()
+    target = choose_target(view.layers, view.objects, TargetSampling(), rng)
     points = sample_points(target, InitialClickSampling(), rng)
     image = np.where((target.mask == 1)[..., None], scene.image, scene.image // 3)
     image[target.mask < 0] = 255

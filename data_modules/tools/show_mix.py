@@ -15,12 +15,13 @@ from matplotlib.figure import Figure
 from data_modules.datasets import open_dataset
 from data_modules.scenes import Scene, SceneDataset
 from data_modules.training.augment import augmentation
-from data_modules.training.crop import SceneMix
 from data_modules.training.first_clicks import InitialClickSampling
-from data_modules.training.samples import TrainingSample, TrainingSamples
+from data_modules.training.sample_maker import TrainingSample
+from data_modules.training.samples import TrainingSamples
 from data_modules.training.sources import TrainingSource
 from data_modules.training.suem import SUEM
 from data_modules.training.targets import TargetSampling
+from data_modules.training.view import SceneMix
 
 CROP, MIN_AREA = (448, 448), 1000
 GREEN, RED = "#19d319", "#ff2828"

@@ -66,23 +66,25 @@ def sample_points(target: Target, law: InitialClickSampling, rng: np.random.Gene
 
 
 def _positive_points(target: Target, law: InitialClickSampling, rng: np.random.Generator) -> list[Point]:
+    """Clicks on the chosen objects: one on each, then any number anywhere on them, objects being equally likely."""
+    width = target.mask.shape[1]
     parts = [_eroded(part, law, rng) for part in target.parts[: law.max_points]]
     parts = [part for part in parts if part.any()]
     if not parts:
         return []
-    places = [np.flatnonzero(part) for part in parts]
+    places = [np.flatnonzero(part) for part in parts]  # flat pixel numbers of each object
     firsts = places if law.first_ratio is None else [_central(part, law.first_ratio) for part in parts]
     if len(places) == 1:
         count = 1 + _draw_count(law.gamma, law.max_points - 1, rng)
-        clicks = places[0][rng.integers(len(places[0]), size=count)]
+        clicks = _draw_places(places[0], count, rng)
         if law.first_ratio is not None:
             clicks[0] = rng.choice(firsts[0])
-        return _points(clicks, target.mask.shape[1], True)
-    # a merged target gets one click on each object, then any number anywhere on it, objects being equally likely
+        return _points(clicks, width, True)
     first = [place[rng.integers(len(place))] for place in firsts]
     count = min(_draw_count(law.gamma, law.max_points, rng), law.max_points - len(first))
-    chosen = [places[i] for i in rng.integers(len(places), size=count)]
-    return _points(first + [place[rng.integers(len(place))] for place in chosen], target.mask.shape[1], True)
+    clicked_objects = rng.integers(len(places), size=count)
+    more = [places[number][rng.integers(len(places[number]))] for number in clicked_objects]
+    return _points(first + more, width, True)
 
 
 def _central(part: np.ndarray, ratio: float) -> np.ndarray:
@@ -92,28 +94,48 @@ def _central(part: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def _negative_points(target: Target, law: InitialClickSampling, rng: np.random.Generator) -> list[Point]:
-    required = [np.flatnonzero(_eroded(place, law, rng)) for place in target.excluded][: law.max_points]
-    # each place to keep clear of draws clicks as a positive object does, the usual zones together 0 or more
+    """Clicks outside of the target: in the usual zones, and in every place that has to be kept clear.
+
+    Each place to keep clear draws clicks as a positive object does, the usual zones together 0 or more.
+    """
+    width = target.mask.shape[1]
+    to_keep_clear = [np.flatnonzero(_eroded(place, law, rng)) for place in target.excluded][: law.max_points]
     groups = [
-        place[rng.integers(len(place), size=1 + _draw_count(law.gamma, law.max_points - 1, rng))]
-        for place in required
+        _draw_places(place, 1 + _draw_count(law.gamma, law.max_points - 1, rng), rng)
+        for place in to_keep_clear
         if len(place)
     ]
     groups.append(_usual_negatives(target, law, _draw_count(law.gamma, law.max_points, rng), rng))
     groups = [group for group in groups if len(group)]
-    if len(groups) > 1:
-        # as of a merged target: one of each, then any number from all, each place and the zones being equally likely
-        first = [group[:1] for group in groups][: law.max_points]
-        count = min(_draw_count(law.gamma, law.max_points, rng), law.max_points - len(first))
-        again = np.bincount(rng.integers(len(required) + 1, size=count), minlength=len(required) + 1)
-        rest = [
-            place[rng.integers(len(place), size=number)]
-            for place, number in zip(required, again, strict=False)
-            if len(place)
-        ]
-        rest.append(_usual_negatives(target, law, int(again[-1]), rng))
-        groups = [*first, rng.permutation(np.concatenate(rest))]
-    return _points(np.concatenate(groups), target.mask.shape[1], False) if groups else []
+    if not groups:
+        return []
+    if len(groups) == 1:
+        return _points(groups[0], width, False)
+    first = [group[:1] for group in groups][: law.max_points]
+    more = _more_negatives(target, law, to_keep_clear, law.max_points - len(first), rng)
+    return _points(np.concatenate([*first, more]), width, False)
+
+
+def _more_negatives(
+    target: Target, law: InitialClickSampling, to_keep_clear: list[np.ndarray], most: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Flat indices of any number of clicks, up to `most`, behind the first of each group.
+
+    As for a merged target, every place to keep clear and the usual zones together are equally likely.
+    """
+    count = min(_draw_count(law.gamma, law.max_points, rng), most)
+    groups = len(to_keep_clear) + 1
+    per_group = np.bincount(rng.integers(groups, size=count), minlength=groups)
+    clicks = [
+        _draw_places(place, number, rng) for place, number in zip(to_keep_clear, per_group, strict=False) if len(place)
+    ]
+    clicks.append(_usual_negatives(target, law, int(per_group[-1]), rng))
+    return rng.permutation(np.concatenate(clicks))
+
+
+def _draw_places(place: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count,) random elements of the flat indices `place`."""
+    return place[rng.integers(len(place), size=count)]
 
 
 def _usual_negatives(target: Target, law: InitialClickSampling, count: int, rng: np.random.Generator) -> np.ndarray:

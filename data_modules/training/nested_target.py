@@ -45,24 +45,55 @@ def nested_target(
         root: where to start.
         layers: (H, W, L) ids.
         objects: the tree.
+        rng: where all chance comes from.
     """
+
+    def pixels(key: int) -> np.ndarray:
+        return layers[..., objects[key].layer] == key  # (H, W)
+
+    children = _children(objects)
+    node = _walk_down(root, children, rng)
+    whole = pixels(node)
+    parts = {key: pixels(key) for key in children.get(node, [])}
+
+    left_out = _children_to_leave_out(parts, rng)
+    without = _union(left_out, whole.shape)
+    mask = whole & ~without
+
+    limit = SMALL_CHILD * np.count_nonzero(whole)
+    small = [part for part in parts.values() if np.count_nonzero(part) < limit]
+    clickable = mask & ~_union(small, whole.shape)
+
+    parent = objects[node].parent
+    rest_of_parent = [pixels(parent) & ~whole] if parent else []
+    is_whole = not (whole & without).any()
+    return NestedTarget(node, mask, clickable, (*rest_of_parent, *left_out), is_whole)
+
+
+def _children(objects: dict[int, SceneObject]) -> dict[int, list[int]]:
+    """Id -> ids of the objects that are part of it; 0 -> the roots."""
     children: dict[int, list[int]] = {}
     for key, entry in objects.items():
         children.setdefault(entry.parent, []).append(key)
+    return children
+
+
+def _walk_down(root: int, children: dict[int, list[int]], rng: np.random.Generator) -> int:
+    """The object at which a walk from `root` to random children stops."""
     node = root
     while children.get(node) and rng.random() >= STOP_PROB:
         node = int(rng.choice(children[node]))
+    return node
 
-    def pixels(key: int) -> np.ndarray:
-        return layers[..., objects[key].layer] == key
 
-    below = {key: pixels(key) for key in children.get(node, [])}
-    mask = pixels(node)
-    excluded = [pixels(objects[node].parent) & ~mask] if objects[node].parent else []
-    most = SMALL_CHILD * np.count_nonzero(mask)
-    small = [part for part in below.values() if np.count_nonzero(part) < most]
-    count = int(rng.integers(min(len(below), MOST_LEFT_OUT) + 1))
-    left_out = [below[key] for key in rng.permutation(list(below))[:count]]
-    cut = np.logical_or.reduce(left_out) if left_out else np.zeros_like(mask)
-    clickable = mask & ~cut & ~np.logical_or.reduce(small) if small else mask & ~cut
-    return NestedTarget(node, mask & ~cut, clickable, (*excluded, *left_out), not (mask & cut).any())
+def _children_to_leave_out(parts: dict[int, np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """Masks of 0 to 3 random children, all numbers being equally likely."""
+    most = min(len(parts), MOST_LEFT_OUT)
+    count = int(rng.integers(most + 1))
+    chosen = rng.permutation(list(parts))[:count]
+    return [parts[key] for key in chosen]
+
+
+def _union(masks: list[np.ndarray], size: tuple[int, ...]) -> np.ndarray:
+    """(H, W) bool: where any of the masks is True."""
+    return np.logical_or.reduce(masks) if masks else np.zeros(size, dtype=bool)

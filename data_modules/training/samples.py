@@ -8,49 +8,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from clicklab.records import Batch, Clicks, ObjectTable
-from data_modules.scenes import BrokenScene, Scene, SceneObject
+from clicklab.records import Batch, Clicks
+from data_modules.scenes import BrokenScene, Scene
 from data_modules.training.augment import Augmentation
-from data_modules.training.crop import Crop, SceneMix, SceneZoom
-from data_modules.training.first_clicks import InitialClickSampling, Point, sample_points
+from data_modules.training.first_clicks import InitialClickSampling
+from data_modules.training.sample_maker import SampleMaker, TrainingSample
 from data_modules.training.sources import TrainingSource, read_sample_weights
-from data_modules.training.targets import (
-    TargetSampling,
-    choose_objects,
-    choose_target,
-    remove_objects,
-    settle,
-    whole_target,
-    without_small_parts,
-    without_stuff,
-)
+from data_modules.training.targets import TargetSampling
+from data_modules.training.view import SceneMix, SceneZoom, TrainingView
 
-# how often a scene is drawn, a crop of it tried, and a target of it with a view and a crop, before giving up
-DRAWS, CROPS, VIEWS = 1000, 100, 10
-
-
-@dataclass(frozen=True)
-class TrainingSample:
-    """One crop with target and first clicks, before batching.
-
-    Attributes:
-        image: (H, W, 3) uint8 RGB; target: (H, W) int8; points: first clicks.
-        layers: (H, W, L) int32 and objects: their table, both None unless asked for.
-    """
-
-    image: np.ndarray
-    target: np.ndarray
-    points: list[Point]
-    layers: np.ndarray | None = None
-    objects: ObjectTable | None = None
+UNUSABLE = "no crop of them holds an object that targets.min_part_area and targets.max_share accept"
+DRAWS = 1000  # how often a scene is drawn before giving up
 
 
 class TrainingSamples(Dataset[TrainingSample]):
@@ -74,9 +48,8 @@ class TrainingSamples(Dataset[TrainingSample]):
         mix: SceneMix | None = None,
     ) -> None:
         """As `InteractiveDataModule`."""
-        self.zoom, self.mix = zoom, mix
-        self.augmentation, self.targets, self.points = augmentation, targets, points
-        self.seed, self.epoch_length, self.with_layers = seed, epoch_length, with_layers
+        self.make = SampleMaker(augmentation, targets, points, with_layers, zoom, mix)
+        self.seed, self.epoch_length = seed, epoch_length
         self.datasets = [source.dataset for source in sources]
         self._check(sources)
         weights = np.array([source.weight for source in sources], dtype=np.float64)
@@ -98,7 +71,7 @@ class TrainingSamples(Dataset[TrainingSample]):
             raise ValueError(
                 f"epoch_length is {self.epoch_length}: give a number of samples, 1 or more, or leave it out"
             )
-        if self.targets.use_hierarchy and not (self.zoom is None and self.mix is None):
+        if self.make.targets.use_hierarchy and not (self.make.zoom is None and self.make.mix is None):
             raise ValueError("zoom and mix take whole objects as targets: set targets.use_hierarchy to false")
         for source in sources:
             if not len(source.dataset):
@@ -130,14 +103,15 @@ class TrainingSamples(Dataset[TrainingSample]):
         for _ in range(DRAWS):
             try:
                 if place not in self._broken:
-                    sample = self.sample_of(self.datasets[place[0]][place[1]], rng)
+                    dataset = self.datasets[place[0]]
+                    sample = self.sample_of(dataset[place[1]], rng, dataset.negatives)
                     if sample is not None:
                         return sample
             except BrokenScene as error:
                 last = error
                 self._report(place, error)
             place = self._draw(rng)
-        reason = f"the last error was: {last}" if last else "no crop of them holds an object"
+        reason = f"the last error was: {last}" if last else UNUSABLE
         raise ValueError(f"{DRAWS} training scenes in a row could not be used; {reason}")
 
     def _place(self, epoch: int, index: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -163,54 +137,12 @@ class TrainingSamples(Dataset[TrainingSample]):
         dataset = self.datasets[place[0]]
         warnings.warn(f"{dataset.name}: scene {dataset.scene_name(place[1])} is left out: {error}", stacklevel=2)
 
-    def sample_of(self, scene: Scene, rng: np.random.Generator) -> TrainingSample | None:
-        """A crop of the scene, or None where no crop with an object was found."""
-        stuff_too = bool(rng.random() < self.targets.stuff_prob)
-        crop = self._crop(scene, stuff_too, rng)
-        if crop is None:
-            return None
-        if self.mix is not None:
-            mixed = self.mix(self._with_target(crop, stuff_too, rng), lambda: self._another(rng), rng)
-            crop = _Settled.of(mixed)
-        return self._finish(crop, stuff_too, rng)
+    def sample_of(self, scene: Scene, rng: np.random.Generator, negatives: bool = False) -> TrainingSample | None:
+        """A sample of one scene, or None where no crop with a usable target was found."""
+        return self.make.sample(scene, lambda: self._another(rng), rng, negatives)
 
-    def _crop(self, scene: Scene, stuff_too: bool, rng: np.random.Generator) -> _Settled | None:
-        """An augmented crop that holds an object, or now and then none; None where none was found."""
-        usable = scene.objects if stuff_too or self.targets.keep_stuff else without_stuff(scene.objects)
-        whole = Crop(scene.image, scene.layers, usable)
-        if self.zoom is not None:
-            return self._zoomed(self.zoom, _Settled.of(whole), stuff_too, rng)
-        for _ in range(CROPS if usable else 1):
-            crop = self._augmented(whole, rng)
-            # both numbers are drawn in any case, as officially
-            if (rng.random() < self.targets.keep_background_prob) or crop.objects:
-                return crop
-        return None
-
-    def _zoomed(self, zoom: SceneZoom, whole: _Settled, stuff_too: bool, rng: np.random.Generator) -> _Settled | None:
-        """A crop whose target was drawn from the whole scene, which was seen accordingly; None as in `_crop`."""
-        for _ in range(VIEWS if whole.objects else 1):
-            target = choose_objects(whole.objects, self.targets, rng, stuff_too)
-            view = zoom(Crop(whole.image, whole.layers, whole.objects, target), rng)
-            crop = self._augmented(view, rng)
-            seen = tuple(key for key in target if crop.areas.get(key, 0) >= max(self.targets.min_object_area, 1))
-            if (rng.random() < self.targets.keep_background_prob) or seen:
-                return crop._replace(target=seen)
-        return None
-
-    def _augmented(self, view: Crop, rng: np.random.Generator) -> _Settled:
-        image, layers = self.augmentation(view.image, view.layers, rng)
-        return _Settled.of(view._replace(image=image, layers=layers))
-
-    def _with_target(self, crop: _Settled, stuff_too: bool, rng: np.random.Generator) -> Crop:
-        """The crop with its target, drawn now unless that was done before."""
-        ids = crop.target
-        if ids is None:
-            ids = choose_objects(self._large_enough(crop), self.targets, rng, stuff_too)
-        return Crop(crop.image, crop.layers, crop.objects, ids)
-
-    def _another(self, rng: np.random.Generator) -> Crop:
-        """An augmented crop of a random scene, for `mix`; all scenes of a source are equally likely.
+    def _another(self, rng: np.random.Generator) -> TrainingView:
+        """A view of a random scene, for `mix`; all scenes of a source are equally likely.
 
         A scene that cannot be read is named and another one drawn.
         """
@@ -218,64 +150,17 @@ class TrainingSamples(Dataset[TrainingSample]):
             place = self._draw(rng, by_weights=False)  # as officially
             if place in self._broken:
                 continue
+            dataset = self.datasets[place[0]]
             try:
-                scene = self.datasets[place[0]][place[1]]
+                scene = dataset[place[1]]
             except BrokenScene as error:
                 self._report(place, error)  # here, or the caller would blame its own scene
                 continue
-            stuff_too = bool(rng.random() < self.targets.stuff_prob)
-            crop = self._crop(scene, stuff_too, rng)
-            if crop is not None:
-                return self._with_target(crop, stuff_too, rng)
-        raise ValueError(f"{DRAWS} training scenes in a row could not be used for a mix")
-
-    def _finish(self, crop: _Settled, stuff_too: bool, rng: np.random.Generator) -> TrainingSample | None:
-        objects = self._large_enough(crop)
-        if crop.target is None:
-            target = choose_target(crop.layers, objects, self.targets, rng, stuff_too)
-        else:
-            target = whole_target(crop.layers, objects, tuple(key for key in crop.target if key in objects))
-        points = sample_points(target, self.points, rng)  # some may lie on parts that go, as officially
-        mask = without_small_parts(target.mask, self.targets.min_part_area)
-        if not self.targets.accepts(mask):
-            return None
-        if not self.with_layers:
-            return TrainingSample(crop.image, mask, points)
-        chosen = target.ids if target.whole and mask is target.mask else ()
-        return TrainingSample(crop.image, mask, points, crop.layers, object_table(objects, crop.areas, chosen))
-
-    def _large_enough(self, crop: _Settled) -> dict[int, SceneObject]:
-        """The objects that may be targets, and those that are by decision of zoom or mix."""
-        # after the retries, as officially: a crop with small objects only is a crop without target
-        small = {key for key in crop.objects if crop.areas[key] < self.targets.min_object_area}
-        return remove_objects(crop.objects, small.difference(crop.target or ()))
-
-
-class _Settled(NamedTuple):
-    """A crop whose layers and objects agree (`settle`), with the pixels of every object."""
-
-    image: np.ndarray
-    layers: np.ndarray
-    objects: dict[int, SceneObject]
-    areas: dict[int, int]
-    target: tuple[int, ...] | None
-
-    @classmethod
-    def of(cls, crop: Crop) -> _Settled:
-        return cls(crop.image, *settle(crop.layers, crop.objects), crop.target)
-
-
-def object_table(objects: dict[int, SceneObject], areas: dict[int, int], chosen: Sequence[int]) -> ObjectTable:
-    """The table of a crop's objects; `chosen` are the ids of the target."""
-    ids = sorted(objects)
-    return ObjectTable(
-        ids=torch.tensor(ids, dtype=torch.int64),
-        layer=torch.tensor([objects[key].layer for key in ids], dtype=torch.int64),
-        parent=torch.tensor([objects[key].parent for key in ids], dtype=torch.int64),
-        stuff=torch.tensor([objects[key].stuff for key in ids], dtype=torch.bool),
-        area=torch.tensor([areas[key] for key in ids], dtype=torch.int64),
-        target=torch.tensor([key in chosen for key in ids], dtype=torch.bool),
-    )
+            stuff_too = self.make.stuff_too(rng)
+            view = self.make.view(scene, stuff_too, rng, dataset.negatives)
+            if view is not None:
+                return self.make.with_target(view, stuff_too, rng)
+        raise ValueError(f"{DRAWS} training scenes in a row could not be used for a mix; {UNUSABLE}")
 
 
 def collate(samples: Sequence[TrainingSample]) -> Batch:

@@ -7,13 +7,14 @@ Nothing is resized or moved: pieces keep the place that they have in their own c
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from clicklab.records import IGNORE
 from data_modules.scenes import SceneObject
-from data_modules.training.crop import Crop
+from data_modules.training.view import TrainingView
 
 Share = tuple[float, float]
 
@@ -75,80 +76,123 @@ class SUEM:
         self.min_visible, self.tries, self.keep_others = min_visible, tries, keep_others
         self._kinds = kinds / kinds.sum()
 
-    def __call__(self, crop: Crop, another: Callable[[], Crop], rng: np.random.Generator) -> Crop:
-        """The changed crop with its target; the arrays of all crops given are left alone."""
-        if crop.target and rng.random() < self.simple_prob:
-            crop, ids = _paste(self._reduced(crop), self._reduced(another()), rng.uniform(*self.simple_share))
-            crop = self._reduced(crop._replace(target=ids))
-        if crop.target and rng.random() < self.extra_prob:
-            crop = self._with_extra(crop, another, rng)
-        if rng.random() < self.mixing_prob:
-            crop = crop._replace(image=_blend(crop.image, another().image, rng.uniform(*self.mixing_share)))
-        return crop
+    def __call__(
+        self, view: TrainingView, another: Callable[[], TrainingView], rng: np.random.Generator
+    ) -> TrainingView:
+        """Changes a view.
 
-    def _with_extra(self, crop: Crop, another: Callable[[], Crop], rng: np.random.Generator) -> Crop:
-        target = crop.target_mask()
+        Args:
+            view: the source, with its target.
+            another: draws a view of another scene, with its target.
+            rng: where all chance comes from.
+
+        Returns:
+            The changed view with its target; the arrays of all views given are left alone.
+        """
+        if view.target and rng.random() < self.simple_prob:
+            view = self._simple(view, another(), rng)
+        if view.target and rng.random() < self.extra_prob:
+            view = self._with_extra(view, another, rng)
+        if rng.random() < self.mixing_prob:
+            other = another()
+            view = replace(view, image=_blend(view.image, other.image, rng.uniform(*self.mixing_share)))
+        return view
+
+    def _simple(self, view: TrainingView, base: TrainingView, rng: np.random.Generator) -> TrainingView:
+        """The target of the view, put into another one, where it is the target again."""
+        share = rng.uniform(*self.simple_share)
+        pasted, ids = _paste(self._reduced(view), self._reduced(base), share)
+        return self._reduced(replace(pasted, target=ids))
+
+    def _with_extra(
+        self, view: TrainingView, another: Callable[[], TrainingView], rng: np.random.Generator
+    ) -> TrainingView:
+        """The view with an object of another one: pasted over it, added to its target, or as a veil."""
+        extra = self._extra_object(view, another)
+        if extra is None:
+            return view
+        view = self._reduced(view)
+        kind = rng.choice(3, p=self._kinds)  # exclusion, union, veil
+        if kind == 2:
+            mixed = _blend(view.image, extra.image, rng.uniform(*self.mixing_share))
+            return replace(view, image=_put(mixed, extra.target_mask(), view.image))
+        pasted, ids = _paste(extra, view, 1.0)
+        target = view.target or ()
+        if kind == 1:
+            target += ids
+        return self._reduced(replace(pasted, target=target))
+
+    def _extra_object(self, view: TrainingView, another: Callable[[], TrainingView]) -> TrainingView | None:
+        """Another view whose target leaves enough of this one's in sight; None after too many tries."""
+        target = view.target_mask()
         for _ in range(self.tries):
             extra = self._reduced(another())
-            region = extra.target_mask()
-            if extra.target and np.count_nonzero(target & ~region) > self.min_visible:
-                break
-        else:
-            return crop
-        crop = self._reduced(crop)
-        kind = rng.choice(3, p=self._kinds)
-        if kind == 2:
-            mixed = _blend(crop.image, extra.image, rng.uniform(*self.mixing_share))
-            return crop._replace(image=_put(mixed, region, crop.image))
-        pasted, ids = _paste(extra, crop, 1.0)
-        return self._reduced(pasted._replace(target=(crop.target or ()) + ids if kind == 1 else crop.target))
+            visible = np.count_nonzero(target & ~extra.target_mask())
+            if extra.target and visible > self.min_visible:
+                return extra
+        return None
 
-    def _reduced(self, crop: Crop) -> Crop:
-        """The crop itself, or with the target as its only object (with none where it has no target)."""
+    def _reduced(self, view: TrainingView) -> TrainingView:
+        """The view itself, or with the target as its only object (with none where it has no target)."""
         if self.keep_others:
-            return crop
-        layers = crop.target_mask().astype(np.int32)
-        layers[crop.ignored()] = IGNORE
-        objects = {1: SceneObject(0)} if crop.target else {}
-        return Crop(crop.image, layers[..., None], objects, tuple(objects))
+            return view
+        layer = view.target_mask().astype(np.int32)  # (H, W): the target becomes object 1
+        layer[view.ignored()] = IGNORE
+        objects = {1: SceneObject(0)} if view.target else {}
+        return TrainingView(view.image, layer[..., None], objects, tuple(objects))
 
 
-def _paste(piece: Crop, base: Crop, share: float) -> tuple[Crop, tuple[int, ...]]:
-    """The target of `piece` with its parts on top of `base`, and the ids that it has there.
+def _paste(piece: TrainingView, base: TrainingView, share: float) -> tuple[TrainingView, tuple[int, ...]]:
+    """Puts the target of one view, with its parts, on top of another view.
 
-    `share` is what the piece has in the colours; its pixels are taken for covered whatever it is.
+    Args:
+        piece: the view whose target is pasted.
+        base: the view that it is pasted onto.
+        share: what the piece has in the colours; the pixels below it count as covered whatever it is.
+
+    Returns:
+        The base with the pasted objects in layers of their own, and the ids that the piece's target has there.
     """
-    region = piece.target_mask()
-    shift = max(0, int(base.layers.max()), *base.objects)
+    region = piece.target_mask()  # (H, W)
     family = _family(piece)
-    used = sorted({entry.layer for entry in family.values()})
-    table = np.zeros(max(int(piece.layers.max()), *family) + 2, np.int32)  # the last place is that of -1
-    table[list(family)] = np.array(list(family)) + shift
+    first_free = max(0, int(base.layers.max()), *base.objects)  # pasted ids are shifted by this
+    layers_used = sorted({entry.layer for entry in family.values()})
+    new_layer = {layer: base.layers.shape[2] + place for place, layer in enumerate(layers_used)}
+
+    # the piece's ids -> ids in the base, 0 for objects that are not pasted; -1 (ignore) wraps round to the last place
+    new_id = np.zeros(max(int(piece.layers.max()), *family) + 2, np.int32)
+    for key in family:
+        new_id[key] = key + first_free
+
     covered = region[..., None]
-    below = np.where(covered, 0, base.layers)
-    above = np.where(covered, table.take(piece.layers[..., used], mode="wrap"), 0)
+    below = np.where(covered, 0, base.layers)  # (H, W, L)
+    pasted_ids = new_id.take(piece.layers[..., layers_used], mode="wrap")
+    above = np.where(covered, pasted_ids, 0)  # (H, W, layers used)
+
     objects = dict(base.objects)
     for key, entry in family.items():
-        parent = entry.parent + shift if entry.parent in family else 0
-        objects[key + shift] = SceneObject(base.layers.shape[2] + used.index(entry.layer), parent, entry.stuff)
+        parent = entry.parent + first_free if entry.parent in family else 0
+        objects[key + first_free] = SceneObject(new_layer[entry.layer], parent, entry.stuff)
     image = _put(_blend(piece.image, base.image, share), region, base.image)
-    ids = tuple(key + shift for key in piece.target or ())
-    return Crop(image, np.concatenate([below, above], axis=2), objects), ids
+    pasted = TrainingView(image, np.concatenate([below, above], axis=2), objects)
+    return pasted, tuple(key + first_free for key in piece.target or ())
 
 
-def _family(crop: Crop) -> dict[int, SceneObject]:
+def _family(view: TrainingView) -> dict[int, SceneObject]:
     """The objects of the target and everything below them in the tree."""
+    target = view.target or ()
     family: dict[int, SceneObject] = {}
-    for key, entry in crop.objects.items():
+    for key, entry in view.objects.items():
         above = key
-        while above and above not in (crop.target or ()):
-            above = crop.objects[above].parent
+        while above and above not in target:
+            above = view.objects[above].parent
         if above:
             family[key] = entry
     return family
 
 
 def _blend(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    """(H, W, 3) uint8: `share` of the first image and the rest of the other."""
     return cv2.addWeighted(one, share, other, 1 - share, 0)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
-from data_modules.training.crop import Crop
+from data_modules.training.view import TrainingView
 
 
 class TargetWindow:
@@ -43,7 +45,7 @@ class TargetWindow:
             raise ValueError(f"impossible window settings: size {size}, stretch {stretch}, min_side {min_side}")
         self.size, self.near, self.expansion, self.stretch, self.min_side = size, near, expansion, stretch, min_side
 
-    def __call__(self, scene: Crop, rng: np.random.Generator) -> Crop:
+    def __call__(self, scene: TrainingView, rng: np.random.Generator) -> TrainingView:
         """The scene's view; the image is sampled bilinearly, ids are those of the nearest pixel."""
         box = _box(scene.target_mask()) if scene.target else None
         height, width = scene.image.shape[:2]
@@ -62,7 +64,7 @@ class TargetWindow:
         ]
         return self._cut(scene, starts, sides)
 
-    def _cut(self, scene: Crop, starts: list[float], sides: list[float]) -> Crop:
+    def _cut(self, scene: TrainingView, starts: list[float], sides: list[float]) -> TrainingView:
         # pixel centres: the view's (i + 0.5) / size is the window's
         scale_y, scale_x = (side / self.size for side in sides)
         inverse = np.array(
@@ -84,7 +86,7 @@ class TargetWindow:
         inside_y, inside_x = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
         layers = np.zeros((self.size, self.size, scene.layers.shape[2]), scene.layers.dtype)
         layers[np.ix_(inside_y, inside_x)] = scene.layers[np.ix_(rows[inside_y], columns[inside_x])]
-        return scene._replace(image=image, layers=layers)
+        return replace(scene, image=image, layers=layers)
 
 
 def _start(low: int, high: int, length: int, side: float, rng: np.random.Generator) -> float:

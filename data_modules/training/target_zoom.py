@@ -6,12 +6,14 @@ all images are brought down to one size before the augmentation, half of them ev
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import torch
 
 from clicklab.views.zoom_warp import TargetZoom
-from data_modules.training.crop import Crop
+from data_modules.training.view import TrainingView
 
 
 class TargetAwareZoom:
@@ -43,7 +45,7 @@ class TargetAwareZoom:
         self.prob = prob
         self.law = TargetZoom(self.size, sigma, floor, dilation, guided_by="mask")
 
-    def __call__(self, scene: Crop, rng: np.random.Generator) -> Crop:
+    def __call__(self, scene: TrainingView, rng: np.random.Generator) -> TrainingView:
         """The scene's view; the image is sampled bilinearly, ids are those of the nearest pixel."""
         zoomed = rng.random() < self.prob and bool(scene.target)
         axes = self._places(scene.target_mask()) if zoomed else [np.linspace(0, 1, side) for side in self.size]
@@ -52,7 +54,7 @@ class TargetAwareZoom:
         grid_x, grid_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
         image = cv2.remap(scene.image, grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         layers = scene.layers[np.ix_(np.rint(y).astype(np.intp), np.rint(x).astype(np.intp))]
-        return scene._replace(image=image, layers=layers)
+        return replace(scene, image=image, layers=layers)
 
     def _places(self, target: np.ndarray) -> list[np.ndarray]:
         """Where each row and each column of the view comes from, in 0..1 of the scene."""

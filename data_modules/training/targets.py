@@ -7,15 +7,15 @@ numpy generator passed in.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from clicklab.records import IGNORE
 from data_modules.scenes import SceneObject
-from data_modules.training.crop import any_layer
 from data_modules.training.nested_target import nested_target
+from data_modules.training.view import any_layer, ignored_pixels
 
 
 @dataclass(frozen=True)
@@ -96,58 +96,6 @@ class Target:
     whole: bool = True
 
 
-def without_stuff(objects: dict[int, SceneObject]) -> dict[int, SceneObject]:
-    """The objects that are no stuff regions."""
-    return remove_objects(objects, {key for key, entry in objects.items() if entry.stuff})
-
-
-def remove_objects(objects: dict[int, SceneObject], gone: set[int]) -> dict[int, SceneObject]:
-    """The objects without those in `gone`; children of a removed object move to its nearest parent that is left."""
-    kept = {}
-    for key, entry in objects.items():
-        if key in gone:
-            continue
-        parent = entry.parent
-        while parent in gone:
-            parent = objects[parent].parent
-        kept[key] = entry if parent == entry.parent else replace(entry, parent=parent)
-    return kept
-
-
-def settle(
-    layers: np.ndarray, objects: dict[int, SceneObject]
-) -> tuple[np.ndarray, dict[int, SceneObject], dict[int, int]]:
-    """Brings layers and object table of a crop into line.
-
-    Args:
-        layers: (H, W, L) int32 ids after augmentation.
-        objects: the objects that may be used; the pixels of all other ids become background.
-
-    Returns:
-        The layers (the same array where nothing had to change), the objects that still have pixels, and their areas.
-    """
-    counts = _count_ids(layers)
-    present = np.flatnonzero(counts[1:]) + 1
-    unknown = [key for key in present.tolist() if key not in objects]
-    if unknown:
-        table = np.arange(len(counts) + 1, dtype=np.int32)
-        table[unknown] = 0
-        table[-1] = IGNORE  # where an id of -1 ends up
-        layers = table.take(layers, mode="wrap")
-    areas = {key: int(counts[key]) for key in present.tolist() if key in objects}
-    return layers, remove_objects(objects, objects.keys() - areas.keys()), areas
-
-
-def _count_ids(layers: np.ndarray) -> np.ndarray:
-    """Pixels of the ids 0, 1, ... up to the highest."""
-    highest = max(int(layers.max()), 0)
-    if highest >= 2**16 - 1:
-        return np.bincount(layers[layers >= 0])
-    # OpenCV counts 16-bit numbers twice as fast as numpy; -1 becomes 65535 and is left out
-    small = layers.astype(np.uint16).reshape(len(layers), -1)
-    return cv2.calcHist([small], [0], None, [highest + 1], [0, highest + 1]).ravel().astype(np.int64)
-
-
 def choose_target(
     layers: np.ndarray,
     objects: dict[int, SceneObject],
@@ -158,7 +106,8 @@ def choose_target(
     """One root object (or any, see `TargetSampling.parts`), now and then the union of several; empty without objects.
 
     Args:
-        layers: (H, W, L) ids, settled; ids that are not in `objects` (too small) still count as other objects.
+        layers: (H, W, L) ids after `TrainingView.sync_objects`; those not in `objects` (too small) still count as
+            other objects.
         objects: what may be chosen.
         stuff_too: whether stuff may be chosen where there are other roots.
     """
@@ -207,7 +156,7 @@ def _target(
     excluded: Sequence[np.ndarray] = (),
     whole: bool = True,
 ) -> Target:
-    ignored = any_layer(layers == IGNORE) if layers.min() < 0 else np.zeros(layers.shape[:2], bool)
+    ignored = ignored_pixels(layers)
     occupied = any_layer(layers > 0)
     if not ids:
         free = ~occupied & ~ignored

@@ -1,11 +1,13 @@
 """Training windows: the target lies inside, image and ids stay together, whatever the window."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from data_modules.scenes import SceneObject
-from data_modules.training.crop import Crop
 from data_modules.training.target_window import TargetWindow
+from data_modules.training.view import TrainingView
 
 
 def scene(height=90, width=140):
@@ -15,7 +17,7 @@ def scene(height=90, width=140):
     image = np.zeros((height, width, 3), np.uint8)
     image[..., 2] = 200
     image[30:60, 50:80] = (200, 0, 0)
-    return Crop(image, layers, {3: SceneObject(0)}, (3,))
+    return TrainingView(image, layers, {3: SceneObject(0)}, (3,))
 
 
 @pytest.mark.parametrize("near", [0.0, 1.0])
@@ -39,7 +41,7 @@ def test_near_windows_hold_the_whole_target_and_little_more():
 
 
 def test_a_scene_without_target_is_seen_too():
-    view = TargetWindow(32)(scene()._replace(target=()), np.random.default_rng(0))
+    view = TargetWindow(32)(replace(scene(), target=()), np.random.default_rng(0))
     assert view.image.shape == (32, 32, 3)
 
 

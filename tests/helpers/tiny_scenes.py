@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
-from data_modules.training.targets import settle, without_stuff
+from data_modules.training.view import TrainingView
 
 # ids of every scene: a disk with a part in it (2 inside 1), a box, a stuff band at the bottom, pixels of nothing listed
 DISK, PART, BOX, STUFF, UNLISTED = 1, 2, 3, 4, 9
@@ -60,4 +60,5 @@ class TinyScenes(SceneDataset):
 def settled(number=0, ignore=False, stuff=False):
     """Layers, objects and areas of scene `number`, its stuff band an object only on demand."""
     scene = draw_scene(number, ignore=ignore)
-    return settle(scene.layers, scene.objects if stuff else without_stuff(scene.objects))
+    view = TrainingView.of(scene, stuff).sync_objects()
+    return view.layers, view.objects, view.areas

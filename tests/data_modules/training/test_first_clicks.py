@@ -12,7 +12,8 @@ from tiny_scenes import BOX, DISK, PART, settled
 
 from data_modules.scenes import SceneObject
 from data_modules.training.first_clicks import InitialClickSampling, _central, _positive_points, sample_points
-from data_modules.training.targets import Target, TargetSampling, choose_target, remove_objects
+from data_modules.training.targets import Target, TargetSampling, choose_target
+from data_modules.training.view import remove_objects
 
 SINGLE = TargetSampling(merge_prob=0.0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from dataclasses import replace
 
 import albumentations as A
 import numpy as np
@@ -269,7 +270,7 @@ def test_a_mix_gets_two_crops_and_its_answer_is_trained_on():
         half = len(crop.image) // 2
         image, layers = crop.image.copy(), crop.layers.copy()
         image[half:], layers[half:] = other.image[half:], 0
-        return crop._replace(image=image, layers=layers)
+        return replace(crop, image=image, layers=layers)
 
     data = samples(TrainingSource(TinyScenes(6)), epoch_length=20, mix=lower_half_of_another)
     drawn = [data[0, index] for index in range(20)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,12 @@ from tiny_scenes import BOX, DISK, PART, TinyScenes, draw_scene
 
 from data_modules.scenes import SceneObject
 from data_modules.training.augment import augmentation
-from data_modules.training.crop import Crop
 from data_modules.training.first_clicks import InitialClickSampling
 from data_modules.training.samples import TrainingSamples
 from data_modules.training.sources import TrainingSource
 from data_modules.training.suem import SUEM
 from data_modules.training.targets import TargetSampling
+from data_modules.training.view import TrainingView
 
 HARD = (1.0, 1.0)
 SIMPLE = {"simple_prob": 1.0, "extra_prob": 0.0, "mixing_prob": 0.0}
@@ -26,15 +27,15 @@ VEIL = SUEM(**EXTRA, exclusion=0, union=0, mixing_share=(0.7, 0.7))
 MIXING = SUEM(simple_prob=0, extra_prob=0, mixing_prob=1, mixing_share=(0.6, 0.6))
 
 
-def random_crop(seed: int, target: tuple[int, ...] = (DISK,)) -> Crop:
+def random_crop(seed: int, target: tuple[int, ...] = (DISK,)) -> TrainingView:
     """A tiny scene with ignored pixels, its colours replaced by noise, and a target in the middle of the picture."""
     rng = np.random.default_rng(seed)
     scene = draw_scene(seed, ignore=True)
     layers = np.roll(scene.layers, rng.integers(-20, 20, size=2), axis=(0, 1))
-    return Crop(rng.integers(256, size=scene.image.shape, dtype=np.uint8), layers, scene.objects, target)
+    return TrainingView(rng.integers(256, size=scene.image.shape, dtype=np.uint8), layers, scene.objects, target)
 
 
-def mixed(suem: SUEM, crop: Crop, *extras: Crop, seed: int = 0) -> Crop:
+def mixed(suem: SUEM, crop: TrainingView, *extras: TrainingView, seed: int = 0) -> TrainingView:
     """The answer, after a check that all arrays given are as they were."""
     waiting, before = list(extras), [(one.image.copy(), one.layers.copy()) for one in (crop, *extras)]
     result = suem(crop, lambda: waiting.pop(0), np.random.default_rng(seed))
@@ -90,11 +91,11 @@ def test_veils_and_mixings_leave_the_annotation_alone(seed):
     assert len(veiled.objects) == 1 and veiled.layers.shape[2] == 1  # as in the released code
 
 
-def plain_crop(rows: slice, colour: int) -> Crop:
+def plain_crop(rows: slice, colour: int) -> TrainingView:
     """One object, `rows` of a 40 x 40 image, all of one colour."""
     layers = np.zeros((40, 40, 1), np.int32)
     layers[rows] = 1
-    return Crop(np.full((40, 40, 3), colour, np.uint8), layers, {1: SceneObject(0)}, (1,))
+    return TrainingView(np.full((40, 40, 3), colour, np.uint8), layers, {1: SceneObject(0)}, (1,))
 
 
 def test_an_extra_object_that_covers_the_target_is_drawn_again_five_times_at_most():
@@ -107,12 +108,12 @@ def test_an_extra_object_that_covers_the_target_is_drawn_again_five_times_at_mos
         extra.layers[0, :left] = 0
         result = mixed(EXCLUSION, crop, *[extra] * 5)
         assert result.target_mask().sum() == (left if accepted else 80)
-    empty = plain_crop(slice(0, 0), 90)._replace(target=())
+    empty = replace(plain_crop(slice(0, 0), 90), target=())
     assert mixed(UNION, source, *[empty] * 5) is source
 
 
 def test_without_a_target_only_the_colours_are_mixed():
-    source = plain_crop(slice(0, 0), 50)._replace(target=())
+    source = replace(plain_crop(slice(0, 0), 50), target=())
     result = mixed(SUEM(1, 1, 1, mixing_share=(0.5, 0.5)), source, plain_crop(slice(0, 9), 90))
     assert (result.image == 70).all() and result.target == () and not result.target_mask().any()
 

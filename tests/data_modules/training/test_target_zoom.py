@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny_scenes import BOX, DISK, PART, TinyScenes, draw_scene
 
 from data_modules.training.augment import augmentation
-from data_modules.training.crop import Crop
 from data_modules.training.first_clicks import InitialClickSampling
 from data_modules.training.samples import TrainingSamples
 from data_modules.training.sources import TrainingSource
 from data_modules.training.suem import SUEM
 from data_modules.training.target_zoom import TargetAwareZoom
 from data_modules.training.targets import TargetSampling
+from data_modules.training.view import TrainingView
 
 SIZE = (40, 48)
 ALWAYS, NEVER = TargetAwareZoom(SIZE, prob=1.0), TargetAwareZoom(SIZE, prob=0.0)
@@ -25,7 +27,7 @@ def coordinates(target=(BOX,)):
     y, x = np.mgrid[:60, :80]
     image = np.stack([3 * y, 3 * x, np.zeros_like(y)], axis=2).astype(np.uint8)
     numbers = (100 + 80 * y + x).astype(np.int32)
-    return Crop(image, np.dstack([scene.layers[..., 0], numbers]), {BOX: scene.objects[BOX]}, target)
+    return TrainingView(image, np.dstack([scene.layers[..., 0], numbers]), {BOX: scene.objects[BOX]}, target)
 
 
 @pytest.mark.parametrize("zoom", [ALWAYS, NEVER])
@@ -56,7 +58,7 @@ def test_an_even_view_is_an_ordinary_resize():
 def test_a_zoomed_target_is_larger():
     scene = draw_scene(0)
     for target in ((BOX,), (DISK,), (PART,)):
-        crop = Crop(scene.image, scene.layers, scene.objects, target)
+        crop = TrainingView(scene.image, scene.layers, scene.objects, target)
         even, zoomed = (int(zoom(crop, np.random.default_rng(0)).target_mask().sum()) for zoom in (NEVER, ALWAYS))
         assert zoomed > 1.2 * even
 
@@ -107,7 +109,7 @@ def test_a_target_out_of_sight_is_drawn_again_with_a_view_of_its_own():
 
     def left_half(scene, rng):
         views.append(scene.target)
-        return scene._replace(image=scene.image[:, :40], layers=scene.layers[:, :40])  # the box lies in the right one
+        return replace(scene, image=scene.image[:, :40], layers=scene.layers[:, :40])  # the box lies in the right one
 
     data = training(left_half, augment=augmentation("coco_lvis_val", (60, 40)), law=TargetSampling(merge_prob=0.0))
     for index in range(20):

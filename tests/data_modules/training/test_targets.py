@@ -11,18 +11,21 @@ from data_modules.training.first_clicks import InitialClickSampling
 from data_modules.training.targets import (
     TargetSampling,
     choose_target,
-    remove_objects,
-    settle,
     without_small_parts,
-    without_stuff,
 )
+from data_modules.training.view import TrainingView, remove_objects, without_stuff
 
 SINGLE = TargetSampling(merge_prob=0.0)
 
 
-def test_settle_clears_unlisted_ids_and_counts_the_rest():
+def synced(layers, objects):
+    view = TrainingView(np.zeros((*layers.shape[:2], 3), np.uint8), layers, objects).sync_objects()
+    return view.layers, view.objects, view.areas
+
+
+def test_sync_objects_clears_unlisted_ids_and_counts_the_rest():
     scene = draw_scene(0, ignore=True)
-    layers, objects, areas = settle(scene.layers, without_stuff(scene.objects))
+    layers, objects, areas = synced(scene.layers, without_stuff(scene.objects))
     assert set(np.unique(layers)) == {-1, 0, DISK, PART, BOX}
     kept = ~np.isin(scene.layers, (STUFF, UNLISTED))
     assert np.array_equal(layers, np.where(kept, scene.layers, 0))
@@ -31,16 +34,16 @@ def test_settle_clears_unlisted_ids_and_counts_the_rest():
     assert set(objects) == {DISK, PART, BOX}
 
 
-def test_settle_drops_what_was_cropped_away_and_gives_its_children_to_the_grandparent():
+def test_sync_objects_drops_what_was_cropped_away_and_gives_its_children_to_the_grandparent():
     scene = draw_scene(0)
     scene.layers[scene.layers == DISK] = 0
-    layers, objects, areas = settle(scene.layers, scene.objects)
+    layers, objects, areas = synced(scene.layers, scene.objects)
     assert set(objects) == {PART, BOX, STUFF} and objects[PART].parent == 0
     assert DISK not in areas and set(np.unique(layers)) == {0, PART, BOX, STUFF}
 
 
-def test_settle_of_an_empty_crop():
-    layers, objects, areas = settle(np.zeros((5, 5, 3), np.int32), {1: SceneObject(0)})
+def test_sync_objects_of_an_empty_crop():
+    layers, objects, areas = synced(np.zeros((5, 5, 3), np.int32), {1: SceneObject(0)})
     assert not objects and not areas and not layers.any()
 
 
