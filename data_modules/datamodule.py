@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
@@ -260,6 +261,12 @@ class InteractiveDataModule(LightningDataModule):
 
 
 def _quiet_worker(_: int) -> None:
-    """Keeps a worker process to one thread: OpenCV would start as many as the machine has cores in each of them."""
+    """Keeps a worker process to one thread: OpenCV would start as many as the machine has cores in each of them.
+
+    Ctrl-C in a terminal reaches the workers, too; they go on reading until the training, which ends behind a step, lets
+    them go.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked worker has the training's handler
     cv2.setNumThreads(0)
     keep_freed_memory()

@@ -32,6 +32,8 @@ ALLOWED = {
     "visualize": {"records", "clicks", "views", "nn", "inference", "evaluation"},
     "tables": {"whole_file"},
     "sweeps": set(),
+    "callbacks": {"whole_file", "records", "nn", "inference", "evaluation", "visualize"},
+    "visualize": {"records", "clicks", "views", "inference", "evaluation"},
     "annotate": {"inference", "whole_file"},
     "checkpoint": {"shipped", "device", "external_checkpoint", "whole_file", "nn", "methods"},
     "data_modules": {"records", "clicks", "masks", "views"},

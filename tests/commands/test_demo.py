@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
+import lightning.pytorch as pl
+import pytest
+
 import clicklab
-from clicklab.commands.shapes_demo import ambiguous, demo, first_click, shapes
+from clicklab.commands.shapes_demo import ambiguous, demo, first_click, shapes, train
 
 
 def test_demo_makes_what_it_says(tmp_path, capsys):
@@ -39,3 +44,24 @@ def test_ambiguous_clicks_lie_on_several_objects():
         assert item.target[y, x] == 1
         under = [key for key, entry in scene.objects.items() if not entry.stuff and scene.mask(key)[y, x] == 1]
         assert len(under) > 1 and item.object in under
+
+
+def test_ctrl_c_ends_the_training_and_the_demo_goes_on(tmp_path, capsys, monkeypatch):
+    """After three of ten steps; what they taught is measured and kept."""
+    seen = []
+
+    def interrupt(self, *_):
+        seen.append(1)
+        if len(seen) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(pl.LightningModule, "on_before_zero_grad", interrupt)
+    demo(tmp_path, steps=10, scenes=2)
+    assert "Stopped after 3 of 10 steps" in capsys.readouterr().out
+    assert len(seen) == 3
+    clicklab.load(tmp_path / "demo.ckpt")
+
+
+@pytest.mark.parametrize("steps", [1, 13])
+def test_as_many_steps_as_asked_for(tmp_path, steps):
+    assert train(steps, tmp_path).trainer.global_step == steps

@@ -201,3 +201,26 @@ def test_training_commands_have_a_short_and_a_complete_help(command, capsys):
     said = capsys.readouterr().out
     assert "--trainer.precision" in said
     assert "--config" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "--config", "x"], "did you mean `clicklab fit`?"),
+        (["eval"], "did you mean `clicklab evaluate`?"),
+        (["evalute"], "did you mean `clicklab evaluate`?"),
+        (["sing"], "Commands: fit, "),
+        (["evaluate", "x"], "--data, --output; see clicklab evaluate --help"),
+        (
+            ["evaluate", "x", "--data", "a=b", "--output", "c", "--max-clicks", "many"],
+            "'many'; see clicklab evaluate --help",
+        ),
+        (["demo", "--steps", "0"], "--steps 0: nothing would be trained; give 1 or more"),
+    ],
+)
+def test_words_from_habit_and_wrong_arguments_end_in_one_line(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("clicklab: error: ") and said in line
+    assert len(line) - len("clicklab: error: ") <= 200

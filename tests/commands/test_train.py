@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -19,7 +21,8 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from clicklab.commands.main import main
-from clicklab.commands.train import with_all_network_options
+from clicklab.commands.train import go_on_at_wandb, with_all_network_options
+from clicklab.methods.simpleclick import module as simpleclick
 from data_modules.datasets import Shapes
 from data_modules.scenes import SceneDataset
 from data_modules.tools.export_shapes import export_scenes
@@ -94,14 +97,36 @@ def test_another_model_or_seed_is_not_trained_into_a_run(tmp_path, capsys):
     assert steps(tmp_path / "checkpoints" / "last.ckpt") == 2
 
 
-def test_a_run_that_goes_on_is_one_run_at_wandb(tmp_path):
-    """`wandb sync` puts the offline parts together by their id."""
+def group_at_wandb(folder: Path) -> str:
+    """What the checkpoint keeps of it."""
+    kept = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["clicklab_settings"]
+    return json.loads(kept)["wandb"]["group"]
+
+
+def test_offline_parts_of_a_run_survive_each_other_at_wandb(tmp_path):
+    """Of two offline parts with one id the later upload takes the place of the earlier: each has its own."""
     wandb.finish()  # of the tests before
+    groups = []
     for more in ([], ["--trainer.max_epochs=2"], ["--ckpt_path=null"]):  # the last begins anew
         assert smoke(tmp_path, *more) == 0
         wandb.finish()
-    parts = [path.name.split("-")[-1] for path in sorted(tmp_path.glob("wandb/offline-run-*"))]
-    assert sorted(map(parts.count, parts)) == [1, 2, 2]
+        groups.append(group_at_wandb(tmp_path))
+    parts = sorted(tmp_path.glob("wandb/offline-run-*"))
+    assert len({path.name.split("-")[-1] for path in parts}) == 3
+    assert groups[0] == groups[1] != groups[2]
+    sent = [next(path.glob("*.wandb")).read_bytes() for path in parts]
+    # parts begun within one second are sorted by their id
+    assert sorted(group.encode() in content for content in sent for group in groups[1:]) == [False] * 3 + [True] * 3
+
+
+def test_online_a_run_goes_on_under_its_id():
+    """W&B itself resumes it; of a part that was offline nothing is known there."""
+    logger = Namespace(offline=False, id=None, group=None)
+    go_on_at_wandb(logger, {"group": "g", "id": "first"})
+    assert (logger.group, logger.id) == ("g", "first")
+    logger = Namespace(offline=False, id=None, group=None)
+    go_on_at_wandb(logger, {"group": "g", "id": None})
+    assert (logger.group, logger.id) == ("g", None)
 
 
 def test_two_runs_do_not_train_into_one_folder(tmp_path, capsys):
@@ -186,6 +211,76 @@ def test_weights_that_are_no_numbers_are_not_kept(tmp_path, monkeypatch, capsys)
     assert "lower learning rate" in capsys.readouterr().err
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["global_step"] == 4 and all(value.isfinite().all() for value in kept["state_dict"].values())
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_ends_the_run_before_it_is_learnt_from(tmp_path, monkeypatch, capsys, wrong):
+    """Nothing is measured here that would notice; the weights are those after three steps."""
+    real = simpleclick.click_loss
+    losses = iter([1.0, 1.0, 1.0, wrong, 1.0, 1.0])
+    monkeypatch.setattr(simpleclick, "click_loss", lambda *given: real(*given) * next(losses))
+    no_measuring = ["--data.init_args.val=null", "--trainer.max_epochs=3"]
+    assert smoke(tmp_path, *no_measuring) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"the loss of step 4 is {wrong}" in said and "lower learning rate" in said and len(said) <= 200
+    kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 3 and all(value.isfinite().all() for value in kept["state_dict"].values())
+
+
+def test_a_checkpoint_that_lacks_parts_is_named(tmp_path, capsys):
+    assert smoke(tmp_path) == 0
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    for part in ("optimizer_states", "callbacks", "loops/fit_loop"):
+        content = whole = torch.load(last, weights_only=True)
+        inner, _, name = part.rpartition("/")
+        content = whole | ({inner: {}} if inner else {})
+        content.pop(name, None)
+        torch.save(content, last)
+        capsys.readouterr()
+        assert smoke(tmp_path, "--trainer.max_epochs=2") == 2
+        said = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "lacks" in said and name in said and "--ckpt_path=null" in said
+        torch.save(whole, last)
+
+
+def test_one_image_per_device_under_batch_norm(tmp_path, capsys):
+    recipe = files("_base/trainer", "ritm/config", "ritm/smoke")
+    small = ["--data.init_args.batch_size=1", f"--trainer.default_root_dir={tmp_path}"]
+    assert main(["fit", *recipe, *small, "--trainer.enable_progress_bar=false"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "batch_size" in said and "--trainer.devices" in said and len(said) <= 200
+
+
+EDITS = {
+    "--model.init_args.learning_rat=1": "did you mean learning_rate?",
+    "--model.init_args.network_options.dept=3": "did you mean depth?",
+    "--data.init_args.batchsize=3": "did you mean batch_size?",
+    "--data.init_args.targets.min_area=4": "min_object_area",
+    "--data.init_args.batch_size=x": "'x' is not of type int",
+    "--model=clicklab.methods.simpleclick.SimpleClik": "did you mean SimpleClick?",
+    "--trainer.bogus=1": "--trainer has no setting 'bogus'",
+    "--nonsense=1": "there is no --nonsense",
+    "model: {init_args: null}": "init_args is empty",
+    "trainer: {default_root_dir: '${nothing.here}'}": "Interpolation key 'nothing.here' not found",
+    "trainer: {default_root_dir: '${oc.env:NOPE}'}": "'NOPE' not found",
+    "model: {a: [1": "line",
+    "none.yaml": "there is no such file",
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_wrong_setting_ends_in_one_line(tmp_path, capsys, edit):
+    """The last line, under 200 characters but for names of files; nothing else is printed as an error."""
+    given = [edit]
+    if not edit.startswith("--"):
+        (tmp_path / "edit.yaml").write_text(edit)
+        given = ["--config", str(tmp_path / ("none.yaml" if edit == "none.yaml" else "edit.yaml"))]
+    assert smoke(tmp_path / "run", *given) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip() and not line.startswith("Seed set")]
+    assert len(lines) == 1 and lines[0].startswith("clicklab: error: "), lines
+    assert EDITS[edit] in lines[0]
+    assert len(lines[0].replace(str(tmp_path), "")) - len("clicklab: error: ") <= 200
+    assert not (tmp_path / "run").exists()
 
 
 def test_nothing_is_measured_that_was_not_trained(tmp_path, capsys):
@@ -283,7 +378,7 @@ def test_the_benchmarks_that_are_measured_are_readers(capsys, monkeypatch):
 )
 def test_whether_wandb_is_offline_may_be_said_in_either_way(word, offline, capsys, monkeypatch):
     monkeypatch.delenv("WANDB_OFFLINE", raising=False)
-    if word:
+    if word is not None:
         monkeypatch.setenv("WANDB_OFFLINE", word)
     with pytest.raises(SystemExit):
         main(["fit", *files("_base/trainer", "simpleclick/config", "simpleclick/smoke"), "--print_config"])

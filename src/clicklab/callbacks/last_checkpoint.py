@@ -11,6 +11,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
 
+from clicklab.callbacks.stop_at_step import StopAtStep
+from clicklab.whole_file import written_whole
+
 
 class WholeFiles(TorchCheckpointIO):
     """Puts a checkpoint in the place of the one before when all of it is written.
@@ -20,13 +23,9 @@ class WholeFiles(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """As Lightning's. Raises OSError where the file cannot be written."""
-        part = Path(f"{path}.part")
-        try:
+        """As Lightning's. Raises OSError where the file cannot be written; it names the file."""
+        with written_whole(path) as part:
             super().save_checkpoint(checkpoint, part, storage_options)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -62,13 +61,22 @@ class LastCheckpoint(ModelCheckpoint):
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Saves what was reached: Ctrl-C, SIGTERM, a full memory."""
-        if _sound(pl_module):
+        """Saves what was reached: Ctrl-C, SIGTERM, a full memory.
+
+        Of several processes only where all stopped behind the same step: writing is done together, and one that waits
+        for another's gradients never comes to it. The file then stays that of the last epoch.
+        """
+        together = trainer.world_size == 1 or any(
+            isinstance(callback, StopAtStep) and callback.agreed
+            for callback in trainer.callbacks  # ty: ignore[missing-attribute]
+        )
+        if together and _sound(pl_module):
             super().on_exception(trainer, pl_module, exception)
 
 
 def _sound(module: Any) -> bool:
-    sums = [parameter.detach().float().sum() for parameter in module.parameters()]
+    numbers = [*module.parameters(), *(buffer for buffer in module.buffers() if buffer.is_floating_point())]
+    sums = [value.detach().float().sum() for value in numbers]
     sound = bool(torch.stack(sums).isfinite().all()) if sums else True
     if not sound:
         warnings.warn("the weights are no numbers any more: last.ckpt stays as it was", stacklevel=3)

@@ -12,7 +12,8 @@ def in_one_line(error: Exception, program: str) -> int:
     """Says what the user did wrong and returns exit code 2; raises the error again for CLICKLAB_DEBUG=1."""
     if os.environ.get("CLICKLAB_DEBUG"):
         raise error
-    print(f"{program}: error: {error}", file=sys.stderr)
+    text = " ".join(str(error).split()) or type(error).__name__
+    print(f"{program}: error: {text}", file=sys.stderr)
     return 2
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+from difflib import get_close_matches
 from importlib import import_module
+from typing import NoReturn
 
 from clicklab import __version__
 from clicklab.commands.errors import in_one_line
@@ -32,6 +34,27 @@ COMMANDS = {
     "sweep": "run a sweep file here: grid, random or Bayesian, resumable",
     "demo": "train a small network on generated shapes, measure and draw it",
 }
+# What other tools call these commands.
+HABITS = {
+    "train": "fit",
+    "eval": "evaluate",
+    "evaluation": "evaluate",
+    "val": "validate",
+    "infer": "predict",
+    "inference": "predict",
+    "segment": "predict",
+    "label": "annotate",
+    "gui": "annotate",
+    "export-onnx": "export",
+}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Wrong arguments end in one line that says where the right ones stand."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ValueError in place of argparse's exit."""
+        raise ValueError(f"{' '.join(message.split())[:150]}; see {self.prog} --help")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,6 +68,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments and arguments[0] in TRAINING:
             return _run_training(arguments)
+        if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+            raise ValueError(unknown_command(arguments[0]))
         options = build_parser(arguments[0] if arguments else None).parse_args(arguments)
         return options.run(options)
     except (ValueError, OSError) as error:
@@ -56,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The parser of all commands that need no trainer; only `command`, the one that is called, has its arguments."""
-    parser = argparse.ArgumentParser(prog="clicklab", description="Train, compare and use click-based segmentation.")
+    parser = OneLineParser(prog="clicklab", description="Train, compare and use click-based segmentation.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, text in TRAINING.items():
@@ -68,6 +93,14 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         else:
             commands.add_parser(name, help=text)
     return parser
+
+
+def unknown_command(word: str) -> str:
+    """One line about a command that does not exist: the one that is meant, and all there are."""
+    known = [*TRAINING, *COMMANDS]
+    meant = [HABITS[word]] if HABITS.get(word) in known else get_close_matches(word, known, n=1)
+    hint = f"did you mean `clicklab {meant[0]}`? " if meant else ""
+    return f"there is no command {word[:30]!r}. {hint}Commands: {', '.join(known)}"
 
 
 def _run_training(arguments: list[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor, nn
 
 from clicklab.api import evaluate
+from clicklab.callbacks.stop_at_step import StopAtStep
 from clicklab.checkpoint import load
 from clicklab.clicks.maps import disk_maps
 from clicklab.evaluation.protocol import ORACLE
@@ -72,14 +74,29 @@ def small_piclick() -> PiClick:
     return PiClick(variant="tiny", network_options=SMALL, learning_rate=1e-3, milestones=[EPOCHS - 2])
 
 
+class StopTraining(StopAtStep):
+    """Ctrl-C and SIGTERM end the training only: what it has learnt is measured and drawn."""
+
+    def end(self, trainer: pl.Trainer) -> None:
+        """The rest of the epochs is left out."""
+        trainer.should_stop = True
+
+
 def train(steps: int, output: Path) -> PiClick:
-    """A small PiClick after `steps` batches of generated shapes."""
+    """A small PiClick after `steps` batches of generated shapes, or fewer where somebody stops it.
+
+    Raises:
+        ValueError: fewer than one step.
+    """
+    if steps < 1:
+        raise ValueError(f"--steps {steps}: nothing would be trained; give 1 or more (850 takes minutes on a CPU)")
+    epochs = min(EPOCHS, steps)
     pl.seed_everything(0, verbose=False)
     datamodule = InteractiveDataModule(
         train=[TrainingSource(shapes("train", 100_000))],
         crop_size=SIZE,
         batch_size=BATCH,
-        epoch_length=BATCH * max(1, steps // EPOCHS),
+        epoch_length=BATCH * ceil(steps / epochs),
         augmentation="coco_lvis_val",  # the scene as it is: each is new, nothing has to be varied
         targets=TargetSampling(min_object_area=40, use_hierarchy=True),  # wholes and parts
         max_rounds=2,
@@ -88,17 +105,22 @@ def train(steps: int, output: Path) -> PiClick:
         seed=0,
     )
     module = small_piclick()
+    stop = StopTraining()
     trainer = pl.Trainer(
-        max_epochs=EPOCHS,
+        min_epochs=0,  # may be stopped in the first one
+        max_epochs=epochs,
+        max_steps=steps,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         default_root_dir=output,
-        callbacks=[TQDMProgressBar(refresh_rate=10)],
+        callbacks=[TQDMProgressBar(refresh_rate=10), stop],
     )
     trainer.fit(module, datamodule=datamodule)
     trainer.save_checkpoint(output / "demo.ckpt")
+    if stop.received is not None:
+        print(f"Stopped after {trainer.global_step} of {steps} steps: what it has learnt is kept and measured.")
     return module
 
 

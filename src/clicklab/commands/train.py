@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
+import signal
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from argparse import ArgumentError
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import IO, Any
 
 import torch
@@ -15,19 +18,26 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 from wandb.env import strtobool
 
+from clicklab.callbacks.stop_at_step import StopAtStep
+from clicklab.commands.configuration_errors import in_short
+from clicklab.commands.training_errors import first_cause, missing_data, other_network, while_restoring
+from clicklab.external_checkpoint import check_whole
 from clicklab.methods.base import ClickModule
 
 TERMINATED = 143  # what a shell says of a command that SIGTERM ended
 SETTINGS = "clicklab_settings"  # in a checkpoint: what a run must keep to, as JSON
 WANDB = "wandb"  # in it: the id of the run there
+PARTS = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "epoch", "global_step")
 UNUSED = {"validate": ("train",), "test": ("train", "val")}  # data that who measures need not have
 # Of no account once a run has begun: where its network came from, and what trades time for memory.
 FREE = {"pretrained", "path", "checkpoint_blocks"}
 
-OmegaConf.register_resolver("yes_or_no", strtobool, replace=True)  # for environment variables: 1 is true as well
+# for environment variables: 1 is true as well, and an empty one counts as none
+OmegaConf.register_resolver("yes_or_no", lambda word, empty=True: strtobool(word) if word else empty, replace=True)
 
 
 class SaveSettings(SaveConfigCallback):
@@ -36,8 +46,17 @@ class SaveSettings(SaveConfigCallback):
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Adds the model, the seed and the W&B run."""
         settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        logged = [logger.version for logger in trainer.loggers if isinstance(logger, WandbLogger)]
-        checkpoint[SETTINGS] = json.dumps(_kept(settings) | {WANDB: logged[0] if logged else None})
+        checkpoint[SETTINGS] = json.dumps(_kept(settings) | {WANDB: _run_at_wandb(settings, trainer)})
+
+
+def _run_at_wandb(settings: Mapping[str, Any], trainer: Any) -> dict[str, Any] | None:
+    """The group of a run's parts, and the id of a part that can be gone on with: one that is online."""
+    loggers = settings["trainer"]["logger"]
+    given = [logger["init_args"] for logger in loggers if logger["class_path"].endswith(WandbLogger.__name__)]
+    made = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+    if not made:
+        return None
+    return {"group": given[0].get("group"), "id": None if given[0].get("offline") else made[0].version}
 
 
 def train(arguments: list[str]) -> int:
@@ -52,6 +71,7 @@ def train(arguments: list[str]) -> int:
     # it is meant for callers that give both a command line and args; here they are the same
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     missing: list[str] = []
+    stops: list[StopAtStep] = []  # the one of the run, once it has begun
 
     class Command(LightningCLI):
         """Lightning's command; it stops at the first missing dataset, and this one looks for the others."""
@@ -66,7 +86,7 @@ def train(arguments: list[str]) -> int:
             earlier = check_run_folder(str(self.subcommand), settings)
             for logger in config.trainer.logger if isinstance(config.trainer.logger, list) else ():
                 if logger.class_path.endswith(WandbLogger.__name__):
-                    logger.init_args.id = logger.init_args.id or earlier.get(WANDB)
+                    go_on_at_wandb(logger.init_args, earlier.get(WANDB))
 
         def instantiate_classes(self) -> None:
             try:
@@ -76,6 +96,8 @@ def train(arguments: list[str]) -> int:
                 raise
 
         def before_fit(self) -> None:
+            found: Any = self.trainer.callbacks  # ty: ignore[missing-attribute]
+            stops.extend(callback for callback in found if isinstance(callback, StopAtStep))
             if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # ty: ignore[missing-attribute]
                 self.lock = locked(Path(self.trainer.default_root_dir))
 
@@ -93,20 +115,66 @@ def train(arguments: list[str]) -> int:
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            parser_kwargs={"parser_mode": "omegaconf+", "prog": "clicklab"},
+            parser_kwargs={"parser_mode": "omegaconf+", "prog": "clicklab", "exit_on_error": False},
             args=with_all_network_options(arguments),
         )
+    except ArgumentError as error:
+        raise ValueError(in_short(str(error), arguments[0])) from error
     except SIGTERMException:  # ends a process without an error
-        return TERMINATED
+        return stopped(signal.SIGTERM)
+    except SystemExit:  # Lightning's end on Ctrl-C, or the parser's
+        if stops and stops[0].received is not None:
+            return stopped(stops[0].received)
+        raise
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
     except ValueError as error:
         raise first_cause(error, missing) from error
     except RuntimeError as error:
+        if stops and stops[0].received is not None:  # a worker got the signal, too
+            return stopped(stops[0].received)
         if "loading state_dict" not in str(error):
             raise
         raise other_network(error) from error
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        if not while_restoring(error):
+            raise
+        raise ValueError(
+            f"the checkpoint lacks parts of a training run ({type(error).__name__}: {str(error)[:40]}): put another in "
+            "its place, or begin anew by --ckpt_path=null"
+        ) from error
     return 0
+
+
+def stopped(number: int) -> int:
+    """How a run ends that a signal has ended: 143 for SIGTERM, KeyboardInterrupt for Ctrl-C.
+
+    Of several processes the first one says so; the others end without an error, or the first would be killed for it.
+    """
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        return 0
+    if number == signal.SIGTERM:
+        return TERMINATED
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning has switched it off
+    raise KeyboardInterrupt
+
+
+def go_on_at_wandb(logger: Any, earlier: Any) -> None:
+    """Makes a new part of a run that goes on stand beside its earlier parts.
+
+    Online, W&B goes on with the run of the same id. Offline it cannot: each part begins at history step 0, and of two
+    parts with one id the one that is sent later takes the place of the other. There each part is a run of its own, and
+    all are in one group.
+
+    Args:
+        logger: the `init_args` of the WandbLogger, changed in place.
+        earlier: what the checkpoint that the run goes on from says of its run at W&B.
+    """
+    known = earlier if isinstance(earlier, dict) else {"group": earlier, "id": None}
+    logger.group = logger.group or known.get("group") or os.environ.get("WANDB_RUN_GROUP")
+    logger.group = logger.group or f"run-{secrets.token_hex(4)}"  # bare digits with an e among them would be a number
+    if not logger.offline:
+        logger.id = logger.id or known.get("id")
 
 
 def with_all_network_options(arguments: list[str]) -> list[str]:
@@ -164,6 +232,7 @@ def check_run_folder(subcommand: str, settings: Mapping[str, Any]) -> Mapping[st
             raise ValueError(f"there is no {file}: name the run by --trainer.default_root_dir or a file by --ckpt_path")
         return {}
     try:
+        check_whole(file)
         checkpoint = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # a damaged file can raise nearly anything
         raise ValueError(
@@ -172,6 +241,10 @@ def check_run_folder(subcommand: str, settings: Mapping[str, Any]) -> Mapping[st
         ) from error
     if not isinstance(checkpoint, dict) or "pytorch-lightning_version" not in checkpoint:
         raise ValueError(f"{file} is not the checkpoint of a training run: `clicklab evaluate` measures others as well")
+    if lacking := [part for part in (PARTS if subcommand == "fit" else PARTS[:1]) if part not in checkpoint]:
+        raise ValueError(
+            f"{file} lacks {', '.join(lacking)}: put a whole checkpoint in its place, or begin anew by --ckpt_path=null"
+        )
     if subcommand != "fit" or asked != "last" or SETTINGS not in checkpoint:
         return {}
     kept = json.loads(checkpoint[SETTINGS])
@@ -226,52 +299,3 @@ def _flat(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{name}.{key}" if name else key)
     else:
         yield name, values
-
-
-def other_network(error: RuntimeError) -> ValueError:
-    """What PyTorch says of weights that do not fit, short and with a way out."""
-    differs = " ".join(str(error).split()[:40])
-    return ValueError(
-        f"the checkpoint holds another network than these settings ({differs} ...): give the --config files of its "
-        "run, or measure it by `clicklab evaluate`, which needs none"
-    )
-
-
-def first_cause(error: BaseException, missing: Sequence[str] = ()) -> BaseException:
-    """What really happened: the parser wraps an error of a dataset's constructor in pages about the types it tried.
-
-    Args:
-        error: what the parser raised.
-        missing: what each dataset says that is not there.
-    """
-    cause = error
-    while cause.__cause__ or cause.__context__:
-        cause = cause.__cause__ or cause.__context__ or cause
-    if isinstance(cause, FileNotFoundError) and str(cause).startswith("no checkpoint"):  # a network to start from
-        hint = "Released files are listed in checkpoints/catalog.yaml; CHECKPOINTS is the folder that holds yours"
-        hint = "It is of another run, which comes first" if "last.ckpt" in str(cause) else hint
-        return FileNotFoundError(f"{cause}. {hint}")
-    if isinstance(cause, FileNotFoundError):
-        said = "; also: ".join(missing or [str(cause)])
-        hint = "Set DATA_ROOT to the folder of your datasets; VARIANT=tiny trains on generated shapes and needs none"
-        own_photos = len(missing) < 2 and "your own images" in said  # a mixture has several folders below DATA_ROOT
-        hint = "Set PHOTOS to the folder that holds images/ and masks/" if own_photos else hint
-        return FileNotFoundError(f"{said}. {hint}")
-    return cause if isinstance(cause, ValueError) else error
-
-
-def missing_data(config: Any) -> list[str]:
-    """What each dataset of a parsed configuration says whose files are missing, in the order of the configuration."""
-    if isinstance(config, list):
-        return list(dict.fromkeys(text for entry in config for text in missing_data(entry)))
-    entries = config if isinstance(config, dict) else getattr(config, "__dict__", {})
-    if "class_path" not in entries:
-        return missing_data(list(entries.values()))
-    kind, arguments = resolve_name(entries["class_path"]), entries.get("init_args") or {}
-    if not hasattr(kind, "scene_name"):  # no dataset, but it may hold some
-        return missing_data(arguments)
-    try:
-        kind(**dict(vars(arguments)))
-    except FileNotFoundError as error:
-        return [str(error)]
-    return []

@@ -10,12 +10,13 @@ from clicklab.external_checkpoint.keys import (
     recorded_settings,
     rename_keys,
 )
-from clicklab.external_checkpoint.read import read_foreign
+from clicklab.external_checkpoint.read import check_whole, read_foreign
 from clicklab.external_checkpoint.wrappers import find_weights, plain_weights, without_wrappers
 
 __all__ = [
     "PREFIX",
     "KeyTable",
+    "check_whole",
     "count_layers",
     "fill",
     "find_weights",

@@ -71,10 +71,7 @@ def read_foreign(path: str | Path) -> dict[str, Any]:
             start = file.read(9)
         if _is_safetensors(start, path.stat().st_size):
             return _safetensors(path)
-        if start.startswith(b"PK\x03\x04"):
-            _check_archive(path)
-        else:
-            _check_stream(path)
+        check_whole(path)
         stand_ins: list[Any] = [(stand_in, name) for name, stand_in in STAND_INS.items()]
         with torch.serialization.safe_globals(stand_ins):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -105,6 +102,17 @@ def checkpoint_file(path: str | Path) -> Path:
     if not path.is_file():
         raise ValueError(f"{path}: no regular file, so no checkpoint: give the file that holds the weights")
     return path
+
+
+def check_whole(path: Path) -> None:
+    """Compares the checksums of a checkpoint of PyTorch and goes through what it asks to be built, without loading it.
+
+    Raises:
+        ValueError, zipfile.BadZipFile: it is damaged, or no such file.
+    """
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    (_check_archive if zipped else _check_stream)(path)
 
 
 def _check_archive(path: Path) -> None:

@@ -128,6 +128,18 @@ class ClickModule(pl.LightningModule):
         """The mean of a tensor over all processes; the tensor itself without a trainer."""
         return value if self._trainer is None else self._trainer.strategy.reduce(value, reduce_op="mean")
 
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Ends the run, on all devices, before a loss that is no number reaches the weights.
+
+        Raises:
+            ValueError: naming the step; the run's last checkpoint is of the step before.
+        """
+        if not self.trainer.strategy.reduce_boolean_decision(bool(loss.isfinite().all()), all=True):
+            raise ValueError(
+                f"the loss of step {self.trainer.global_step + 1} is {loss.item():.3g}: stopped before it was learnt "
+                "from, last.ckpt is kept. Try a lower learning rate or --trainer.precision=32-true"
+            )
+
     def validation_step(
         self, batch: list[EvaluationObject | SkippedObject], batch_idx: int, dataloader_idx: int = 0
     ) -> None:
