@@ -100,7 +100,7 @@ def test_python_and_command_line_agree(checkpoint, photos, tmp_path):
             ["evaluate", "CKPT", "--data", "Folder=a", "--data", "Folder=b", "--output", "OUT"],
             ["Folder is given twice"],
         ),
-        (["evaluate", "CKPT", "--data", "Folder=PHOTOS?king=ids", "--output", "OUT"], ["'king'", "kind, ignore_value"]),
+        (["evaluate", "CKPT", "--data", "Folder=PHOTOS?king=ids", "--output", "OUT"], ["'king'", "kind"]),
         (["data", "show", "GrabCut=PHOTOS", "--split", "test"], ["GrabCut has no option 'split'"]),
         (["evaluate", "CKPT", "--data", "Folder=PHOTOS?kind=[", "--output", "OUT"], ["kind is '['"]),
         (["evaluate", "CKPT", "--data", "Folder=PHOTOS?ignore_value=no", "--output", "OUT"], ["ignore_value"]),
