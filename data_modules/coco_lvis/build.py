@@ -1,27 +1,25 @@
 """COCO+LVIS made from the public json files, and the released annotation brought into our format.
 
-`clicklab data build-coco-lvis` and `clicklab data import-hannotation` are mounted by the CLI through `add_commands`.
+`clicklab data build-coco-lvis` and `clicklab data import-hannotation` call `run_build` and `run_import`.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from data_modules.coco_lvis.layered_build import BuildReport, Made, fill_folder
-from data_modules.coco_lvis.rule import Thresholds
 from data_modules.coco_lvis.sources import Sources, common_images
+from data_modules.coco_lvis.thresholds import Thresholds
 from data_modules.datasets.coco import COCO
 from data_modules.datasets.coco_lvis import COCO_LVIS
 from data_modules.datasets.lvis import find_lvis_json
 from data_modules.formats.files import need_file, need_folder
 from data_modules.formats.hannotation import ReleasedIndex, read_released_index, released_ids
 from data_modules.formats.instance_index import name_from_file_name, name_from_url, read_instance_index
-
-SPLITS = ("train", "val")
+from data_modules.tools.arguments import SPLITS
 
 
 def build(
@@ -165,39 +163,6 @@ def import_hannotation(
         workers=workers,
         progress=progress,
     )
-
-
-def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Adds `build-coco-lvis` and `import-hannotation`; each sets `run`, which takes the options and returns the exit
-    code."""
-    command = subparsers.add_parser(
-        "build-coco-lvis", help="COCO+LVIS masks and object tree from the public json files"
-    )
-    command.add_argument(
-        "--coco", metavar="PATH", help="panoptic_*.json (as published), instances_*.json, or the COCO folder"
-    )
-    command.add_argument("--lvis", metavar="PATH", help="lvis_v1_*.json or the LVIS folder")
-    command.add_argument("--segments", metavar="DIR", help="panoptic PNGs (default: beside the panoptic json)")
-    command.add_argument("--images", metavar="DIR", help="the images, noted for the reader")
-    command.add_argument("--crowds", action="store_true", help="count crowds of an instances file as objects")
-    for field in fields(Thresholds):
-        flag, kind = f"--{field.name.replace('_', '-')}", type(field.default)
-        command.add_argument(flag, type=kind, default=field.default, help="(default %(default)s, as published)")
-    _add_common(command, run_build)
-    command = subparsers.add_parser("import-hannotation", help="the released COCO+LVIS pickles into our plain format")
-    command.add_argument("source", metavar="DIR", help="the folder that holds train and val")
-    command.add_argument("--annotation", default="hannotation.pickle", metavar="FILE", help="(default %(default)s)")
-    _add_common(command, run_import)
-
-
-def _add_common(command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
-    command.add_argument(
-        "--output", required=True, metavar="DIR", help="gets one folder per split; may exist, then it goes on"
-    )
-    command.add_argument("--split", choices=SPLITS, default="train", help="(default %(default)s)")
-    command.add_argument("--workers", type=int, metavar="N", help="processes (default: one per processor)")
-    command.add_argument("--no-progress", action="store_true", help="no progress bar")
-    command.set_defaults(run=run)
 
 
 def run_build(options: argparse.Namespace) -> int:

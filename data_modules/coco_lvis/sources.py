@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from data_modules.coco_lvis.layered_build import Made
-from data_modules.coco_lvis.rule import Thresholds, combine
+from data_modules.coco_lvis.rule import combine
+from data_modules.coco_lvis.thresholds import Thresholds
 from data_modules.formats.decoding import decode
 from data_modules.formats.files import file_below, need_inside, read_bytes
 from data_modules.formats.instance_index import InstanceIndex

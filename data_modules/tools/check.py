@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from data_modules.datasets import dataset_class, open_dataset
 from data_modules.formats.notes import shown
 from data_modules.scenes import BrokenScene, SceneDataset
+from data_modules.tools.dataset_spec import dataset_spec
 
 SHOWN = 20
 
@@ -157,3 +159,11 @@ def _listed(what: str, items: list[str]) -> list[str]:
     """One line per item, the first `SHOWN` of them, and how many more there are."""
     text = [f"  {what}: {item}" for item in items[:SHOWN]]
     return text + ([f"  ... and {len(items) - SHOWN} more of these ({what})"] if len(items) > SHOWN else [])
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """`clicklab data check`: prints the report; exit code 1 where something is missing, broken or empty."""
+    name, folder, reading = dataset_spec(options.dataset)
+    report = check(name, folder, **reading)
+    print(report)
+    return 0 if report.complete else 1

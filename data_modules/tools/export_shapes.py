@@ -217,21 +217,8 @@ LAYOUTS: dict[str, Callable[[list[Scene], Path, str], None]] = {
 }
 
 
-def add_commands(actions: argparse._SubParsersAction) -> None:
-    """`data export-shapes FOLDER --format LAYOUT --length N --size S --seed SEED`."""
-    command = actions.add_parser("export-shapes", help="write drawn scenes as files in the layout of a real dataset")
-    command.add_argument("folder", type=Path)
-    command.add_argument("--format", required=True, choices=sorted(LAYOUTS), help="layout of the files")
-    command.add_argument("--length", type=int, default=20, metavar="N", help="scenes (default %(default)s)")
-    command.add_argument(
-        "--size", type=int, nargs="+", default=[128], metavar="PIXELS", help="one: side, two: height width"
-    )
-    command.add_argument("--seed", type=int, default=0, help="another seed gives other scenes (default %(default)s)")
-    command.add_argument("--split", default="train", choices=["train", "val"], help="default: %(default)s")
-    command.set_defaults(run=_run_export)
-
-
-def _run_export(options: argparse.Namespace) -> int:
+def run_export(options: argparse.Namespace) -> int:
+    """`clicklab data export-shapes`."""
     from data_modules.datasets.shapes import Shapes
 
     if len(options.size) > 2:

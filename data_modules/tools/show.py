@@ -141,19 +141,8 @@ def _draw_target(axes: Axes, scene: Scene, number: int) -> None:
         axes.plot([x], [y], "o" if positive else "X", color=GREEN if positive else RED, markeredgecolor="white")
 
 
-def add_commands(actions: argparse._SubParsersAction) -> None:
-    """`data show NAME=FOLDER --index i --output FILE [--suem]`."""
-    command = actions.add_parser("show", help="a picture of one scene: layers, object tree, targets, first clicks")
-    command.add_argument("dataset", metavar="NAME=FOLDER", help="sets that need no folder are given as NAME=")
-    command.add_argument("--index", type=int, default=0, help="which scene, from 0 (default %(default)s)")
-    command.add_argument("--output", type=Path, default=Path("scene.png"), help="file to write (default %(default)s)")
-    command.add_argument("--split", help="split of the set (default: the reader's own)")
-    command.add_argument("--targets", type=int, default=4, metavar="N", help="random targets (default %(default)s)")
-    command.add_argument("--suem", action="store_true", help="training crops mixed with other scenes (copy-paste)")
-    command.set_defaults(run=_run_show)
-
-
-def _run_show(options: argparse.Namespace) -> int:
+def run_show(options: argparse.Namespace) -> int:
+    """`clicklab data show`."""
     name, folder, chosen = dataset_spec(options.dataset)
     chosen |= {} if options.split is None else {"split": options.split}
     draw = show_suem if options.suem else show

@@ -18,13 +18,14 @@ import pytest
 from slow_hierarchy import box, random_masks, slow_tree
 
 from data_modules.coco_lvis import layered_build
-from data_modules.coco_lvis.build import add_commands, build, import_hannotation
-from data_modules.coco_lvis.rule import Thresholds
+from data_modules.coco_lvis.build import build, import_hannotation
+from data_modules.coco_lvis.thresholds import Thresholds
 from data_modules.datasets import open_dataset
 from data_modules.datasets.shapes import Shapes
 from data_modules.formats.hierarchy import tree_levels
 from data_modules.formats.layered_store import layered_file, read_index, read_layered
 from data_modules.scenes import BrokenScene
+from data_modules.tools.arguments import add_actions
 from data_modules.tools.export_instances import polygons_of, write_coco, write_lvis
 from data_modules.tools.export_shapes import export_scenes
 
@@ -394,7 +395,7 @@ def test_a_released_tree_that_runs_in_a_circle_is_left_out(tmp_path, folders):
 def test_commands(folders, tmp_path, capsys):
     root, scenes = folders
     parser = argparse.ArgumentParser()
-    add_commands(parser.add_subparsers(required=True))
+    add_actions(parser.add_subparsers(required=True))
     common = ["--split", "val", "--workers", "0", "--no-progress"]
     arguments = ["--coco", str(root / "coco"), "--lvis", str(root / "lvis"), "--output", str(tmp_path / "a")]
     options = parser.parse_args(["build-coco-lvis", *arguments, "--min-area", "90", "--tree-mask", "0.9", *common])

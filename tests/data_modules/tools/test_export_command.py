@@ -7,7 +7,8 @@ import argparse
 import pytest
 
 from data_modules.datasets import open_dataset
-from data_modules.tools.export_shapes import LAYOUTS, add_commands
+from data_modules.tools.arguments import add_actions
+from data_modules.tools.export_shapes import LAYOUTS
 
 READERS = {
     "folder": "Folder",
@@ -26,7 +27,7 @@ WITH_SPLITS = {"bsds", "sbd", "coco_lvis", "coco", "lvis", "voc"}
 
 def run(*arguments):
     parser = argparse.ArgumentParser()
-    add_commands(parser.add_subparsers())
+    add_actions(parser.add_subparsers())
     options = parser.parse_args(["export-shapes", *map(str, arguments)])
     return options.run(options)
 

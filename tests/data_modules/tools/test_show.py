@@ -11,7 +11,8 @@ from tiny_scenes import BOX, DISK, PART, STUFF, draw_scene
 
 from data_modules.datasets import open_dataset
 from data_modules.scenes import Scene
-from data_modules.tools.show import add_commands, object_colours, sheet, show, tree_lines
+from data_modules.tools.arguments import add_actions
+from data_modules.tools.show import object_colours, sheet, show, tree_lines
 from data_modules.tools.show_mix import KINDS, mixed_sample
 
 
@@ -44,7 +45,7 @@ def test_children_follow_their_parents_larger_objects_come_first():
 
 def test_copy_paste_of_real_scenes(tmp_path, shared_data):
     parser = argparse.ArgumentParser()
-    add_commands(parser.add_subparsers())
+    add_actions(parser.add_subparsers())
     output, scenes = tmp_path / "mixed.png", f"BSDS500={shared_data / 'BSDS500'}"
     options = parser.parse_args(["show", scenes, "--split", "val", "--targets", "1", "--suem", "--output", str(output)])
     assert options.run(options) == 0 and len(np.unique(cv2.imread(str(output)).reshape(-1, 3), axis=0)) > 1000
@@ -63,7 +64,7 @@ def test_a_mix_is_shown_on_the_crop_it_changes():
 
 def test_the_command(tmp_path, capsys):
     parser = argparse.ArgumentParser()
-    add_commands(parser.add_subparsers())
+    add_actions(parser.add_subparsers())
     output = tmp_path / "scene.png"
     options = parser.parse_args(["show", "Shapes=", "--index", "2", "--output", str(output), "--split", "test"])
     assert options.run(options) == 0 and output.is_file() and str(output) in capsys.readouterr().out

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tiny_scenes import BOX, DISK, STUFF, TinyScenes
 
-from data_modules.coco_lvis.rule import Thresholds, combine
+from data_modules.coco_lvis.rule import combine
+from data_modules.coco_lvis.thresholds import Thresholds
 from data_modules.formats.regions import region_of
 from data_modules.scenes import SceneObject
 from data_modules.training.augment import augmentation
