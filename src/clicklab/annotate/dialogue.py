@@ -155,15 +155,16 @@ class Dialogue:
 
     def click(self, history: History, click: Event) -> Answer:
         """Answers a new click. Raises ValueError: the network cannot; the text says why."""
-        before = None
         if history.protected:
             before = self._mask(history)
             place = self._correct(before, history.clicks, click)
+            shown = _shown(place, None, history.threshold, before, click)
         else:
             place = self._play(_to_play(history.applied[history.beginning :]))
-            place.session.add_click(*place.point(click))
+            shown = place.session.add_click(*place.point(click))
             self._played = (*self._played, click)
-        shown = _shown(place, None, history.threshold, before, click)
+            if history.threshold is not None or self.photo.factor > 1:
+                shown = _shown(place, None, history.threshold, None, click)
         return Answer(masks.encode(shown), _count(place.session), _best(place.session))
 
     def choose(self, history: History, index: int) -> Answer:

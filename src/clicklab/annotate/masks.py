@@ -34,12 +34,15 @@ def encode(mask: np.ndarray) -> Rle:
     if box is None:
         return _compressed([height * width], height, width)
     top, left, bottom, right = box
-    rows, columns = bottom - top, right - left
-    stride = rows + (rows < height)  # a row of background ends every run at its column, unless columns are full
-    stripes = np.zeros((columns, stride), dtype=bool)
-    stripes[:, :rows] = mask[top:bottom, left:right].T
-    edges = np.flatnonzero(np.diff(stripes.ravel(), prepend=False, append=False))
-    starts = (left + edges // stride) * height + top + edges % stride
+    part = mask[top:bottom, left:right]
+    edges = np.empty((bottom - top + 1, right - left), dtype=bool)  # between a pixel and the one above it
+    edges[0], edges[-1] = part[0], part[-1]
+    np.not_equal(part[1:], part[:-1], out=edges[1:-1])
+    row, column = np.divmod(np.flatnonzero(edges), right - left)
+    starts = np.sort((left + column) * height + top + row)
+    if bottom - top == height:  # where a run ends at the last row and the next begins at the first, it is one
+        starts, times = np.unique(starts, return_counts=True)
+        starts = starts[times == 1]
     counts = np.diff(np.concatenate([[0], starts, [height * width]]))
     if counts[-1] == 0:
         counts = counts[:-1]
