@@ -74,6 +74,8 @@ class Folder(SceneDataset):
         if not self.images:
             raise FileNotFoundError(f"{images_folder} holds no image files; {self.page}")
         self.masks, self._unpaired = pair_masks(self.images, self.masks_folder, self.notes)
+        if keep_apart < 0 or (apart and not keep_apart):
+            raise ValueError(f"keep_apart is {keep_apart}: apart=True wants a number, e.g. 50 for every 50th image")
         if keep_apart:
             self.images = [path for n, path in enumerate(self.images) if (n % keep_apart == keep_apart - 1) == apart]
         self._ids: dict[int, list[int]] = {}

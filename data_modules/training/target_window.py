@@ -76,7 +76,7 @@ class TargetWindow:
         size = (self.size, self.size)
         source = scene.image
         if min(scale_x, scale_y) > 1.5:  # bilinear alone would skip pixels
-            source = cv2.blur(source, (max(1, round(scale_x)), max(1, round(scale_y))))
+            source = cv2.GaussianBlur(source, (0, 0), sigmaX=0.4 * scale_x, sigmaY=0.4 * scale_y)
         image = cv2.warpAffine(source, inverse, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
         rows, columns = (
             np.floor(start + (np.arange(self.size) + 0.5) * scale).astype(np.intp)

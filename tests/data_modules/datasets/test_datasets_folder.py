@@ -200,3 +200,13 @@ def test_a_mask_that_is_no_picture_is_named_without_an_address(read, tmp_path):
     (tmp_path / "1.png").write_bytes(b"no picture")
     with pytest.raises(BrokenScene, match=r"1\.png: not a readable image \(cut off, or another kind of file\)"):
         read(tmp_path / "1.png")
+
+
+def test_photos_kept_apart_are_never_among_the_others(tmp_path):
+    export_scenes(Shapes(length=10, size=32), tmp_path, "folder")
+    names = [Folder(tmp_path).scene_name(index) for index in range(10)]
+    for apart, wanted in ((True, [names[3], names[7]]), (False, names[:3] + names[4:7] + names[8:])):
+        folder = Folder(tmp_path, keep_apart=4, apart=apart)
+        assert [folder.scene_name(index) for index in range(len(folder))] == wanted
+    with pytest.raises(ValueError, match="keep_apart is 0: apart=True wants a number"):
+        Folder(tmp_path, apart=True)
