@@ -84,6 +84,15 @@ def test_first_click_sees_the_whole_image_resized_or_untouched():
     assert looked(ZoomIn(400, skip_clicks=1), [(1, 1, 1)]) == (None, Frame.whole(SIZE))
 
 
+def test_the_view_may_be_smaller_until_an_object_is_found():
+    rule = ZoomIn(200, first_size=100)
+    assert looked(rule, [(1, 1, 1)])[1].size == (75, 100)
+    assert max(looked(rule, [(150, 200, 1)], blob(Box(100, 199, 150, 299)))[1].size) == 200
+    assert rule.scaled(1.5) == ZoomIn(300, first_size=150)
+    with pytest.raises(ValueError, match="first_size must be a positive number, got 0"):
+        ZoomIn(200, first_size=0)
+
+
 def test_the_object_is_widened_to_an_inclusive_box_inside_the_image():
     kept, frame = looked(ZoomIn(400, skip_clicks=1), [(110, 60, 1), (0, 0, 0)], blob(Box(100, 50, 119, 69)))
     assert kept == Box(

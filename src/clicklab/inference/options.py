@@ -169,11 +169,11 @@ class InferenceOptions:
             return None
         rule = self.zoom_in or network.zoom_in
         if fixed := self._fixed_size():
-            return replace(rule or ZoomIn(), target_size=fixed, skip_clicks=-1)
+            return replace(rule or ZoomIn(), target_size=fixed, first_size=None, skip_clicks=-1)
         if rule is None:
             return None
         if self.zoom_size is not None:
-            return replace(rule, target_size=self.zoom_size)
+            return replace(rule, target_size=self.zoom_size, first_size=None)
         return rule.scaled(view_scale if self.view_scale is None else self.view_scale)
 
     def _fixed_size(self) -> Size | None:

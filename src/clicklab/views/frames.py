@@ -138,7 +138,7 @@ def look(
         wanted = Box.full(size)
     if kept is None or not kept.contains(positive) or wanted.iou(kept) < rule.recompute_iou:
         kept = wanted
-    target = rule.target_size
+    target = rule.target_size if found is not None else rule.first_size or rule.target_size
     view_size = target if isinstance(target, tuple) else scaled_to(kept.size, target)
     return kept, Frame(size, kept, view_size, kept)
 

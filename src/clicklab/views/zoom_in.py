@@ -24,6 +24,8 @@ class ZoomIn:
         min_crop_size: and at least so long, in pixels.
         recompute_iou: the region kept is given up when its IoU with the wanted one is lower.
         probability: above it a pixel belongs to the object found so far.
+        first_size: longer side of the view as long as no object is found; None: `target_size`. Small networks find an
+            object better in a small view of the whole image, and its outline in a large one of itself.
 
     Raises:
         ValueError: naming the field that makes no sense.
@@ -35,6 +37,7 @@ class ZoomIn:
     min_crop_size: int = 200
     recompute_iou: float = 0.5
     probability: float = 0.5
+    first_size: int | None = None
 
     def __post_init__(self) -> None:
         sides = (self.target_size,) if isinstance(self.target_size, int) else tuple(self.target_size)
@@ -49,13 +52,16 @@ class ZoomIn:
         if self.expansion_ratio < 1 or self.min_crop_size < 1:
             given = f"{self.expansion_ratio} and {self.min_crop_size}"
             raise ValueError(f"zoom wants expansion_ratio >= 1 and min_crop_size >= 1, got {given}")
+        if self.first_size is not None and self.first_size < 1:
+            raise ValueError(f"zoom first_size must be a positive number, got {self.first_size}")
 
     def scaled(self, factor: float) -> ZoomIn:
         """The same rule with a larger view (DAVIS is officially viewed at 1.5 times the usual size)."""
+        first = None if self.first_size is None else round(self.first_size * factor)
         if isinstance(self.target_size, int):
-            return replace(self, target_size=round(self.target_size * factor))
+            return replace(self, target_size=round(self.target_size * factor), first_size=first)
         height, width = self.target_size
-        return replace(self, target_size=(round(height * factor), round(width * factor)))
+        return replace(self, target_size=(round(height * factor), round(width * factor)), first_size=first)
 
 
 def target_crop(side: int = 256) -> ZoomIn:

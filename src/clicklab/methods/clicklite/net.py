@@ -47,6 +47,7 @@ class ClickLiteNet(Variants, ClickNetwork):
             maps. They want a fusion of 4 or more.
         click_radius: radius of the click disks in pixels of the view.
         zoom_size: longer side of the view in pixels.
+        first_size: the same as long as no object is found; None: `zoom_size`.
         flip: whether evaluation averages the view and its mirror.
     """
 
@@ -62,13 +63,14 @@ class ClickLiteNet(Variants, ClickNetwork):
         keys: int = 32,
         click_radius: float = 4.0,
         zoom_size: int = 256,
+        first_size: int | None = None,
         flip: bool = False,
     ) -> None:
         super().__init__()
         if not 2 <= fusion <= LEVELS:
             raise ValueError(f"fusion is {fusion}: 2 (early) to {LEVELS} (late) stages see the image alone")
         self.fusion, self.click_radius, self.flip = fusion, click_radius, flip
-        self.zoom_in = ZoomIn(zoom_size)
+        self.zoom_in = ZoomIn(zoom_size, first_size=first_size)
         self.stages, channels = encoder_stages(encoder)
         self.compares = keys > 0 and fusion > max(KEY_LEVELS)
         if self.compares:
