@@ -29,11 +29,14 @@ ALLOWED = {
     },
     "evaluation": {"records", "device", "clicks", "masks", "views", "nn", "inference"},
     "callbacks": {"whole_file", "records", "nn", "inference", "evaluation", "visualize"},
+    "callbacks": {"records", "nn", "inference", "evaluation", "visualize"},
+    "export": {"records", "nn", "views", "inference", "whole_file"},
     "visualize": {"records", "clicks", "views", "nn", "inference", "evaluation"},
     "tables": {"whole_file"},
     "sweeps": set(),
     "annotate": {"inference", "whole_file"},
-    "checkpoint": {"shipped", "device", "external_checkpoint", "whole_file", "nn", "methods"},
+    "hub": {"checkpoint", "methods", "nn", "whole_file"},
+    "checkpoint": {"export", "shipped", "device", "external_checkpoint", "whole_file", "nn", "methods"},
     "data_modules": {"records", "clicks", "masks", "views"},
 }  # fmt: skip
 BOTH_SIDES = {"api", "commands", "__main__"}  # the only modules that know methods and data

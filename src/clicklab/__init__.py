@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clicklab.api import evaluate
     from clicklab.checkpoint import load
+    from clicklab.hub import save
     from clicklab.inference.predictor import predictor_for
     from clicklab.inference.session import Session
     from clicklab.records import Batch, Clicks, EvaluationObject, Prediction
 
 __version__ = "0.1.0"
-__all__ = ["Batch", "Clicks", "EvaluationObject", "Prediction", "Session", "evaluate", "load", "predictor_for"]
+__all__ = ["Batch", "Clicks", "EvaluationObject", "Prediction", "Session", "evaluate", "load", "predictor_for", "save"]
 
 _HOMES = {
     "Batch": "clicklab.records",
@@ -27,6 +28,7 @@ _HOMES = {
     "evaluate": "clicklab.api",
     "load": "clicklab.checkpoint",
     "predictor_for": "clicklab.inference.predictor",
+    "save": "clicklab.hub",
 }
 
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from clicklab.device import usable_device
+from clicklab.export.onnx_network import OPTIONS, OnnxNetwork
 from clicklab.external_checkpoint import (
     PREFIX,
     fill,
@@ -26,6 +27,9 @@ from clicklab.nn.variants import check_options
 from clicklab.shipped import checkpoint_path
 from clicklab.whole_file import written_whole
 
+HUB = "hf:"  # before owner/name of a folder on the Hugging Face hub
+WEIGHTS = "model.safetensors"  # in a folder of `clicklab.save`
+
 
 def load(
     path: str | Path | None = None,
@@ -38,7 +42,8 @@ def load(
     Args:
         path: a file of a training run, of `clicklab convert`, or an official release of a known method, as its authors
             or other tools stored it; the folder of a run means its last checkpoint. None, or the name `clicklite`: the
-            network that comes with ClickLab.
+            network that comes with ClickLab. Also a folder of `clicklab export` (it runs in onnxruntime), one of
+            `clicklab.save`, or `hf:owner/name` for such a folder on the Hugging Face hub.
         device: where to put it.
         method: reads the file as this method's. Only where two share their parameters: VTMR takes FocalClick's files.
         network_options: arguments of the network's constructor that need no other weights, in place of the file's,
@@ -50,10 +55,36 @@ def load(
             fit; the message says which.
     """
     device = usable_device(device)
-    _, network = read_network(checkpoint_path(path), method)
+    place = hub_folder(str(path)) if str(path).startswith(HUB) else checkpoint_path(path)
+    if (place / OPTIONS).is_file():
+        if method or network_options:
+            raise ValueError(f"{place} holds exported graphs, which take neither another method nor other options")
+        return OnnxNetwork(place).to(device).eval()
+    _, network = read_network(place / WEIGHTS if (place / WEIGHTS).is_file() else place, method)
     if network_options:
         network = with_options(network, network_options)
     return network.to(device).eval()
+
+
+def hub_folder(name: str) -> Path:
+    """The local copy of a folder on the Hugging Face hub; fetched where it is not there yet.
+
+    Args:
+        name: `hf:owner/name`.
+
+    Raises:
+        ValueError: huggingface_hub is not installed, or the folder cannot be fetched.
+    """
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise ValueError(f"{name}: pip install huggingface_hub first, or name a local folder") from error
+    allowed = ["*.safetensors", "*.json", "*.onnx", "README.md"]
+    try:
+        return Path(snapshot_download(name.removeprefix(HUB), allow_patterns=allowed))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ValueError(f"{name} cannot be fetched ({_short(error)}): check the name and the connection") from error
 
 
 def with_options(network: ClickNetwork, options: Mapping[str, Any]) -> ClickNetwork:
@@ -96,6 +127,18 @@ def convert(official: str | Path, out: str | Path, half: bool = False) -> None:
     if official.resolve() == out.resolve():
         raise ValueError(f"{out}: give another file to write than the one to read")
     name, network = read_network(checkpoint_path(official))
+    write_weights(name, network, out, half)
+
+
+def write_weights(name: str, network: ClickNetwork, out: Path, half: bool = False) -> None:
+    """Writes a network as a plain file, as `convert` does.
+
+    Args:
+        name: of its method.
+        network: any of ours.
+        out: the file; with the suffix `.safetensors` in that format.
+        half: weights in 16 bits.
+    """
     settings = {"variant": None, "network_options": network.arguments}
     weights = {PREFIX + key: value.contiguous() for key, value in network.state_dict().items()}
     if half:

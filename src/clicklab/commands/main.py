@@ -32,6 +32,7 @@ COMMANDS = {
     "data": "look at datasets, build and convert them",
     "tables": "the papers' tables: list, run, lay out beside the published numbers",
     "sweep": "run a sweep file here: grid, random or Bayesian, resumable",
+    "export": "a network as ONNX graphs with a runtime that needs no torch",
     "demo": "train a small network on generated shapes, measure and draw it",
 }
 # What other tools call these commands.

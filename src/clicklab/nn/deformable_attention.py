@@ -27,7 +27,8 @@ def sample_levels(value: Tensor, sizes: Sequence[Size], locations: Tensor, weigh
     Returns:
         (B, N, heads * d).
     """
-    if value.device.type == "cpu" and not torch.is_grad_enabled():
+    exporting = torch.compiler.is_exporting()  # ONNX has GridSample, but no embedding bag that onnxruntime takes
+    if value.device.type == "cpu" and not torch.is_grad_enabled() and not exporting:
         return sums_of_rows(value, sizes, locations, weights)
     batch, _, heads, dim = value.shape
     queries, points = locations.shape[1], locations.shape[4]

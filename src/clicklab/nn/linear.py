@@ -34,7 +34,7 @@ class PixelLinear(nn.Conv2d):
 def token_linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """(..., D) tokens times `weight` (E, D) plus `bias` (E,): (..., E)."""
     plain = tokens.device.type != "cpu" or tokens.dtype != torch.float32 or tokens.numel() <= TOO_FEW
-    if plain or not torch.backends.mkldnn.is_available():
+    if plain or torch.compiler.is_exporting() or not torch.backends.mkldnn.is_available():
         return F.linear(tokens, weight, bias)
     # one image of 1 x tokens in channels-last order: neither the view nor its inverse moves any number
     line = tokens.reshape(1, 1, -1, tokens.shape[-1]).permute(0, 3, 1, 2)

@@ -29,6 +29,8 @@ class ClickNetwork(nn.Module):
         num_candidates: masks that it answers at most, K of `Prediction.logits`; more than one come with scores.
         exact_clicks: it gets clicks in float64, as the official code of some methods computes them; else in float32.
         reads_prev_mask: its answer depends on the previous mask; without, refinement by that mask has no effect.
+        side_multiple: it fills sides of views up to multiples of this, zeros behind its normalisation (grey 0.5);
+            whoever runs an exported graph does that outside.
         second_stage: a part of it is not run by `forward`, so that a loss on `forward` alone would not train it.
         predictor: dotted path of the predictor class that asks it.
         arguments: what its constructor was given, defaults filled in, sequences as lists; it goes into checkpoints.
@@ -40,6 +42,7 @@ class ClickNetwork(nn.Module):
     num_candidates: int = 1
     exact_clicks: bool = False
     reads_prev_mask: bool = True
+    side_multiple: int = 1
     second_stage: bool = False
     predictor: str = "clicklab.inference.predictor.Predictor"
     arguments: dict[str, Any]
@@ -156,6 +159,7 @@ SETTINGS = (
     "num_candidates",
     "exact_clicks",
     "reads_prev_mask",
+    "side_multiple",
     "second_stage",
     "predictor",
 )  # of `ClickNetwork`, which a wrapped module may have under the same names

@@ -52,6 +52,7 @@ class ClickLiteNet(Variants, ClickNetwork):
     """
 
     mask_threshold = 0.5
+    side_multiple = STRIDE
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = VARIANTS
 
     def __init__(

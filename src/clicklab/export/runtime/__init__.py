@@ -1,0 +1,1 @@
+"""What is copied into an exported folder; it imports nothing of ClickLab."""
