@@ -173,10 +173,11 @@ class ClickLiteNet(Variants, ClickNetwork):
 
     def _maps(self, clicks: Clicks, prev_mask: Tensor) -> Tensor:
         """(B, 4, H, W): disks of both signs, the mask shown last, and 1 everywhere where there was one."""
-        size = (prev_mask.shape[-2], prev_mask.shape[-1])
-        disks = disk_maps(clicks, size, self.click_radius).to(prev_mask)
-        has_mask = (prev_mask.amax(dim=(1, 2, 3), keepdim=True) > 0.5).to(prev_mask).expand_as(prev_mask)
-        return _filled(torch.cat([disks, prev_mask, has_mask], dim=1))
+        filled = _filled(prev_mask)  # first: where a graph runs outside of torch, whoever runs it has filled the view
+        size = (filled.shape[-2], filled.shape[-1])
+        disks = disk_maps(clicks, size, self.click_radius).to(filled)
+        has_mask = (filled.amax(dim=(1, 2, 3), keepdim=True) > 0.5).to(filled).expand_as(filled)
+        return torch.cat([disks, filled, has_mask], dim=1)
 
     def _guidance(self, state: dict[str, Tensor], maps: Tensor) -> list[Tensor]:
         """Clicks and mask by level from stride 4 on, with the similarities where they join."""
