@@ -29,7 +29,6 @@ ALLOWED = {
     },
     "evaluation": {"records", "device", "clicks", "masks", "views", "nn", "inference"},
     "callbacks": {"whole_file", "records", "nn", "inference", "evaluation", "visualize"},
-    "callbacks": {"records", "nn", "inference", "evaluation", "visualize"},
     "export": {"records", "nn", "views", "inference", "whole_file"},
     "visualize": {"records", "clicks", "views", "nn", "inference", "evaluation"},
     "tables": {"whole_file"},
