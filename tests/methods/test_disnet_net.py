@@ -91,6 +91,21 @@ def test_clicks_are_read(options):
 
 
 @torch.no_grad()
+def test_r_may_answer_the_first_click_too():
+    """Each candidate is what R makes of that proposal with the one click; scores and later clicks stay as they are."""
+    plain, asked = mini(), mini(refine_first=True)
+    asked.load_state_dict(plain.state_dict())
+    image, prev = torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)
+    one, two = Clicks.from_list([[(20, 30, 1)]]), Clicks.from_list([[(20, 30, 1), (50, 40, 0)]])
+    with torch.no_grad():
+        answer, proposals = asked(image, one, prev), plain(image, one, prev)
+        third = plain.refine(proposals.state.choose(torch.tensor([2])), one, (64, 64))
+        assert torch.equal(answer.logits[:, 2:3], third) and not torch.equal(answer.logits, proposals.logits)
+        assert torch.equal(answer.score, proposals.score)
+        assert torch.equal(asked.step(answer.state, one, prev).logits, answer.logits)
+        assert torch.equal(asked(image, two, prev).logits, plain(image, two, prev).logits)
+
+
 def test_the_mask_shown_tells_which_proposal_was_chosen():
     network, image = mini().eval(), torch.rand(2, 3, 64, 96)
     state = network(image, ONE, torch.zeros(2, 1, 64, 96)).state
@@ -135,9 +150,9 @@ def test_wrong_arguments():
     for options, message in (
         ({"num_queries": 0}, "num_queries must be 1 or more"),
         ({"first_radius": 0}, "first_radius must be positive"),
-        ({"first_click": "both"}, "first_click is 'both', wanted one of: encoder, decoder"),
-        ({"token_attention": "none"}, "token_attention is 'none', wanted one of: masked_click, sam"),
-        ({"colour": 1}, "no option colour"),
+        ({"first_click": "both"}, "first_click is 'both', wanted: 'encoder' or 'decoder'"),
+        ({"token_attention": "none"}, "token_attention is 'none', wanted: 'masked_click' or 'sam'"),
+        ({"colour": 1}, "no option 'colour'"),
     ):
         with pytest.raises(ValueError, match=message):
             mini(**options)

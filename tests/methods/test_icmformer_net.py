@@ -195,7 +195,7 @@ def test_arguments_rebuild_the_network(variant, options):
 def test_errors():
     with pytest.raises(ValueError, match=f"unknown iCMFormer variant 'giant'; known: {', '.join(VARIANTS)}"):
         small("giant")
-    with pytest.raises(ValueError, match="ICMFormerSwin has no option guide"):
+    with pytest.raises(ValueError, match="ICMFormerSwin has no option 'guide'"):
         small("swin_mini", guide="clicks")
     with pytest.raises(ValueError, match="guide is 'me': wanted image or clicks"):
         small(guide="me")

@@ -21,6 +21,14 @@ OPTIONS = {
 SWIN = [name for name, options in OPTIONS.items() if options.get("variant", "").startswith("swin")]
 
 
+def test_the_paper_s_optimiser_is_the_one_that_trains():
+    paper = OPTIONS["paper"]
+    made = ICMFormer("mini", betas=paper["betas"], milestones=paper["milestones"]).configure_optimizers()
+    assert all(group["betas"] == (0.9, 0.99) for group in made["optimizer"].param_groups)
+    assert list(made["lr_scheduler"]["scheduler"].milestones) == [50]
+    assert ICMFormer("mini").configure_optimizers()["optimizer"].param_groups[0]["betas"] == (0.9, 0.999)
+
+
 def scene():
     torch.manual_seed(2)
     target = torch.zeros(2, 1, 64, 64)

@@ -84,15 +84,15 @@ def test_scores():
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="unknown PiClick variant"):
         PiClickNet.from_variant("giant")
-    with pytest.raises(ValueError, match="no option colour"):
+    with pytest.raises(ValueError, match="no option 'colour'"):
         PiClickNet.from_variant("mini", colour=1)
     with pytest.raises(ValueError, match="num_queries must be 1 or more"):
         mini(num_queries=0)
-    with pytest.raises(ValueError, match="score_rule is 'best', wanted one of: product"):
+    with pytest.raises(ValueError, match=r"score_rule is 'best', wanted.*product"):
         mini(score_rule="best")
     with pytest.raises(ValueError, match="click_encoding is 'none'"):
         mini(click_encoding="none")
-    with pytest.raises(ValueError, match="confidence_layers is 2, wanted one of: 1, 3"):
+    with pytest.raises(ValueError, match="confidence_layers is 2, wanted"):
         mini(confidence_layers=2)
 
 

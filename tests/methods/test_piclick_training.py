@@ -100,6 +100,22 @@ def test_thinned_clicks_follow_the_official_law():
     assert (kept.yx[kept.label == -1] == -1).all()
 
 
+def test_uniform_numbers_are_uniform_whatever_the_data_gives():
+    """Paper, Algorithm 1: 1 to 10 clicks, all equally likely; the data's own law mostly gives one or two."""
+    torch.manual_seed(0)
+    few = Clicks.from_list([[(5, 5, 1)], [(6, 6, 1), (0, 0, 0)], [(7, 7, 1)] * 5, [(5, 6, 1)] * 12])
+    many = Clicks(few.yx.repeat(2000, 1, 1), few.label.repeat(2000, 1))
+    target = torch.zeros(len(many), 1, 16, 16)
+    target[:, :, 4:9, 4:9] = 1
+    kept = choose_first_clicks(many, "uniform", target)
+    share = torch.bincount(kept.valid.sum(1), minlength=11)[1:] / len(many)
+    np.testing.assert_allclose(share, 0.1, atol=0.015)
+    positive = kept.yx[kept.label == 1]
+    assert ((positive >= 4) & (positive < 9)).all()
+    nothing = choose_first_clicks(few, "uniform", torch.zeros(4, 1, 16, 16))
+    assert (nothing.valid.sum(1) <= few.valid.sum(1)).all()
+
+
 def test_uniform_clicks_and_all_clicks():
     torch.manual_seed(0)
     clicks = Clicks.from_list([[(i, 0, i % 2) for i in range(14)], [(1, 1, 1)], []])

@@ -133,5 +133,5 @@ def test_arguments_rebuild_the_network():
 def test_errors():
     with pytest.raises(ValueError, match=f"unknown RITM variant 'hrnet48'; known: {', '.join(VARIANTS)}"):
         RITMNet.from_variant("hrnet48")
-    with pytest.raises(ValueError, match="no option radius"):
+    with pytest.raises(ValueError, match="no option 'radius'"):
         mini(radius=3)

@@ -123,7 +123,7 @@ def test_arguments_rebuild_the_network():
 def test_errors():
     with pytest.raises(ValueError, match=f"unknown SimpleClick variant 'giant'; known: {', '.join(VARIANTS)}"):
         SimpleClickNet.from_variant("giant")
-    with pytest.raises(ValueError, match="no option radius"):
+    with pytest.raises(ValueError, match="no option 'radius'"):
         mini(radius=3)
     with pytest.raises(ValueError, match=r"70x64.*nearest that works is 64 or 80"):
         mini().start(torch.zeros(1, 3, 70, 64))

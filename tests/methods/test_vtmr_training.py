@@ -103,6 +103,19 @@ def test_both_dialogues_hold_the_first_clicks_and_one_more_than_the_rounds():
     assert lengths == {2, 3, 4, 5}
 
 
+@pytest.mark.parametrize(("first_mask", "begun"), [("one_click", 1), ("all_clicks", 4)])
+def test_from_which_clicks_the_first_mask_comes(monkeypatch, first_mask, begun):
+    """The paper's "first interaction step" is one click; the sampling of FocalClick's code gives several."""
+    samples = batch().replace(clicks=Clicks.from_list([[(1, 2, 0), (20, 30, 1), (25, 30, 1), (3, 3, 0)]] * 3))
+    made, seen = module(blank_share=0.0, first_mask=first_mask), []
+    predict = made.predict_prev_mask
+    monkeypatch.setattr(made, "predict_prev_mask", lambda now: (seen.append(now.clicks), predict(now))[1])
+    own, other = made.dialogues(samples, np.random.default_rng(0))
+    assert seen[0].slots == begun
+    assert (seen[0].yx[:, 0] == torch.tensor([20.0, 30.0] if begun == 1 else [1.0, 2.0])).all()
+    assert torch.equal(own.clicks.yx[:, :begun], other.clicks.yx[:, :begun])
+
+
 def test_some_steps_begin_from_nothing():
     samples = batch()
     own, other = module(blank_share=1.0).dialogues(samples, np.random.default_rng(0))

@@ -72,6 +72,8 @@ class DISNetNet(ClickViT):
         refine_blocks: correction blocks of R.
         first_radius, other_radius: reach of clicks in masked click attention, in cells of the 1/4 map.
         token_attention, feature_guidance, augmented_clicks, conv_ffn, dense_clicks: see `Refinement`.
+        refine_first: R answers the first click, too, from every proposal. The paper's answer to it are the proposals
+            themselves, and it says that R there costs about 0.3 clicks. No weight depends on it.
         checkpoint_blocks: recompute the ViT's blocks in the backward pass, for little memory.
 
     Raises:
@@ -107,10 +109,12 @@ class DISNetNet(ClickViT):
         augmented_clicks: bool = True,
         conv_ffn: bool = True,
         dense_clicks: bool = False,
+        refine_first: bool = False,
         checkpoint_blocks: bool = False,
     ) -> None:
         super().__init__()
         _check(self.arguments)
+        self.refine_first = refine_first
         self.click_radius, self.num_candidates, self.first_click = click_radius, num_queries, first_click
         self.zoom_in = ZoomIn((image_size, image_size), skip_clicks=-1, min_crop_size=WHOLE)
         self.normalise = Normalise()
@@ -156,11 +160,11 @@ class DISNetNet(ClickViT):
         if isinstance(state, Tensor):
             answer = self.propose(state, clicks, size)
             state = answer.state
-            if clicks.slots <= 1:
+            if clicks.slots <= 1 and not self.refine_first:
                 return answer
         if isinstance(state, Proposals):
             if clicks.slots <= 1:
-                return Prediction(upsample(state.masks, size), state.score, state)
+                return Prediction(self._first_answer(state, clicks, size), state.score, state)
             state = state.choose(state.nearest(prev_mask))
         return Prediction(self.refine(state, clicks, size), None, state)
 
@@ -191,6 +195,14 @@ class DISNetNet(ClickViT):
     def refine(self, chosen: Chosen, clicks: Clicks, size: tuple[int, int]) -> Tensor:
         """The refinement network R (paper, section 3.3): logits (B, 1, H, W) from what was chosen and all clicks."""
         return upsample(self.refinement(chosen.query, chosen.features, chosen.prior, clicks, size), size)
+
+    def _first_answer(self, state: Proposals, clicks: Clicks, size: tuple[int, int]) -> Tensor:
+        """(B, Q, H, W): the proposals, or with `refine_first` what R makes of each."""
+        if not self.refine_first:
+            return upsample(state.masks, size)
+        places = torch.arange(state.masks.shape[1], device=state.masks.device)
+        each = [self.refine(state.choose(place.expand(len(state.masks))), clicks, size) for place in places]
+        return torch.cat(each, dim=1)
 
     def _click_tokens(self, first: Clicks, size: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, n, D) that the queries look at, and which are hidden: none, or the first click (ablation)."""

@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from clicklab.records import EMPTY, NEGATIVE, POSITIVE, Clicks
@@ -14,16 +15,18 @@ FirstClicks = Literal["thinned", "uniform", "all"]
 UNIFORM_MOST = 10  # paper: 1 to 10 clicks
 
 
-def choose_first_clicks(clicks: Clicks, law: FirstClicks) -> Clicks:
+def choose_first_clicks(clicks: Clicks, law: FirstClicks, target: Tensor | None = None) -> Clicks:
     """The clicks to start with, in no more slots than before.
 
     Args:
         clicks: random clicks on the target and off it.
         law: `thinned` keeps few, see `thinned`; `uniform` any 1 to 10 of them, one positive at least; `all` keeps all.
+        target: (B, 1, H, W), 1 on the target. With it, `uniform` makes up for clicks that a sample lacks by random ones
+            on the target, so that all numbers from 1 to 10 are equally likely; without, a sample with few stays so.
     """
     if law == "all" or not clicks.slots:
         return clicks
-    return thinned(clicks) if law == "thinned" else _some(clicks)
+    return thinned(clicks) if law == "thinned" else _some(clicks if target is None else _filled_up(clicks, target))
 
 
 def thinned(clicks: Clicks, gamma: float = 0.7) -> Clicks:
@@ -53,6 +56,19 @@ def _drawn(clicks: Clicks, sign: int, least: int, gamma: float) -> Clicks:
         clicks.yx.gather(1, place[..., None].expand(-1, -1, 2)).masked_fill(empty[..., None], -1.0),
         torch.full_like(clicks.label, sign).masked_fill(empty, EMPTY),
     )
+
+
+def _filled_up(clicks: Clicks, target: Tensor) -> Clicks:
+    """At least 10 clicks: random ones on the target in the empty slots of a sample, where it has a target."""
+    inside = (target == 1).flatten(1)
+    there = inside.any(1, keepdim=True)
+    missing = max(UNIFORM_MOST - clicks.slots, 0)
+    label = F.pad(clicks.label, (0, missing), value=EMPTY)
+    place = torch.multinomial((inside | ~there).float(), label.shape[1], replacement=True)
+    drawn = torch.stack([place // target.shape[-1], place % target.shape[-1]], dim=-1)
+    free = (label == EMPTY) & there & (torch.arange(label.shape[1], device=label.device) < UNIFORM_MOST)
+    yx = torch.where(free[..., None], drawn.to(clicks.yx), F.pad(clicks.yx, (0, 0, 0, missing), value=-1.0))
+    return Clicks(yx, label.masked_fill(free, POSITIVE))
 
 
 def _some(clicks: Clicks) -> Clicks:

@@ -68,7 +68,7 @@ class PiClick(ClickModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Few random clicks, some rounds on a random candidate, then a pass whose candidates share the targets."""
-        batch = batch.replace(clicks=choose_first_clicks(batch.clicks, self.first_clicks))
+        batch = batch.replace(clicks=choose_first_clicks(batch.clicks, self.first_clicks, batch.target))
         first = batch.clicks if self.judge_by_first_clicks else None
         batch = self.user.warm_up(batch, lambda now: self.predict_prev_mask(now, feasible_sets(now, first)))
         prediction = self(batch)

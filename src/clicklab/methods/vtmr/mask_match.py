@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clicklab.losses.matching import hard_iou
 from clicklab.masks.perturb import perturb
-from clicklab.records import IGNORE
+from clicklab.records import EMPTY, IGNORE, POSITIVE, Clicks
 
 # IoUs that targets are spoilt to; below, it is slow and misses often, and hardly any such sample counts
 WANTED = (0.3, 0.98)
@@ -21,6 +21,15 @@ WANTED = (0.3, 0.98)
 def mask_iou(probability: Tensor, target: Tensor) -> Tensor:
     """(B,) IoU of masks with targets, both (B, 1, H, W); 0 where both are empty."""
     return hard_iou(probability.logit(), target == 1, target != IGNORE)[:, 0]
+
+
+def first_positive(clicks: Clicks) -> Clicks:
+    """The first positive click of every sample, in one slot; empty where a sample has none."""
+    positive = clicks.label == POSITIVE
+    place = positive.to(torch.uint8).argmax(1, keepdim=True)  # of equal ones the first
+    label = clicks.label.gather(1, place).masked_fill(~positive.any(1, keepdim=True), EMPTY)
+    yx = clicks.yx.gather(1, place[..., None].expand(-1, -1, 2))
+    return Clicks(yx.masked_fill((label == EMPTY)[..., None], -1.0), label)
 
 
 def spoilt_targets(target: Tensor, iou: Tensor, rng: np.random.Generator) -> Tensor:
