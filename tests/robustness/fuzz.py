@@ -58,15 +58,15 @@ def odd_content(whole: bytes, content: dict, rng: np.random.Generator) -> bytes:
     changed = dict(content)
     where = int(rng.integers(4))
     if where == 0:
-        changed[rng.choice(list(changed))] = pick()
+        changed[str(rng.choice(list(changed)))] = pick()
     elif where == 1:
         options = dict(changed["hyper_parameters"]["network_options"])
-        options[rng.choice(list(options))] = pick()
+        options[str(rng.choice(list(options)))] = pick()
         changed["hyper_parameters"] = {"variant": None, "network_options": options}
     else:
         state = dict(changed["state_dict"])
         key = rng.choice(list(state))
-        state[key if where == 2 else pick() if isinstance(pick(), str) else 5] = pick()
+        state[str(key) if where == 2 else 5] = pick()
         changed["state_dict"] = state
     return checkpoint_bytes(changed)
 

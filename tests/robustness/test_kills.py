@@ -1,6 +1,6 @@
 """Evaluations and trainings that are killed at any moment: what goes on from them ends as if nothing had happened.
 
-CI kills one of each; the long part: KILLS=300 FITS=180 pytest -m slow tests/robustness/test_kills.py.
+The long part: KILLS=300 FITS=180 pytest -m slow tests/robustness/test_kills.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sessions as a state machine: any order of clicks, undo, redo, reset and new images against a plain list of clicks.
 
-CI plays a few hundred operations. The long part: OPERATIONS=20000 pytest -m slow tests/robustness/test_session_machine.py.
+CI plays a few hundred operations. The long part: OPERATIONS=20000 pytest -m slow, this file.
 """
 
 from __future__ import annotations
