@@ -21,6 +21,7 @@ from data_modules.tools.export_shapes import export_scenes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMALL = {
+    "annotate": "--photos 4 --people 3 --size 400 300",
     "next_click": "--batch 2 --side 64 --repeats 1",
     "data": "--samples 4",
     "hours": "--only simpleclick:sbd",

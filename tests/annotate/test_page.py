@@ -314,6 +314,24 @@ def test_two_people_on_one_folder(chromium, photos):
     served.close()
 
 
+def test_a_photo_that_cannot_be_read_says_so_and_the_others_go_on(chromium, photos):
+    (photos / "photo 5.jpg").write_bytes(b"not a photo")
+    served = Served(photos)
+    person = Person(chromium, served.address)
+    person.click(RED_AT)
+    person.press("d")
+    assert person.text("#name") == "photo 5.jpg"
+    assert "photo 5.jpg is not an image that can be read" in person.text("#banner")
+    assert person.objects() == []
+    person.click(BLUE_AT)  # is refused where it happened
+    assert "not an image that can be read" in person.text("#bubble")
+    person.press("d")
+    assert person.text("#name") == "photo 10.png"
+    assert not person.page.locator("#banner").is_visible()
+    person.leave(complaints=4)  # the browser's own notes on the answers
+    served.close()
+
+
 def test_offline_and_back(served, person, photos):
     red, blue, _ = draw_photo(photos / "photo 2.png")
     person.click(RED_AT)

@@ -74,6 +74,10 @@ class Engine:
         """Jobs that nobody has begun yet."""
         return self._jobs.qsize()
 
+    def busy(self) -> bool:
+        """Whether a photo is still to be read ahead, or somebody waits."""
+        return bool(self._ahead) or not self._jobs.empty()
+
     def close(self) -> None:
         """Ends the worker after what it is doing."""
         self._jobs.put((-1, next(self._order), None, Future()))

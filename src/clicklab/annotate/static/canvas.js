@@ -96,6 +96,15 @@ export class Stage {
     this.changed();
   }
 
+  /** No photo. */
+  clear() {
+    this.photoId = 0;
+    this.size = { width: 0, height: 0 };
+    this.base = null;
+    this.detail = null;
+    this.changed();
+  }
+
   /** All of the photo, as large as the window allows. */
   fit() {
     const { width, height } = this.size;

@@ -87,6 +87,8 @@ export class Page {
       if (!(error instanceof ApiError)) throw error;
       this.photo = this.photos[place] ?? null;
       this.locked = error.message;
+      this.stage.clear();
+      byId("name").textContent = this.photo?.name ?? "";
       this.#showBanner();
       this.refresh();
       this.#showPhotos();
