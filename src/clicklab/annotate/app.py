@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -232,6 +232,8 @@ async def _json(request: Request) -> dict[str, Any]:
     """The body. Raises BadRequest where it is no json object."""
     try:
         body = json.loads(await request.body() or b"{}")
+    except ClientDisconnect as error:  # a tab was closed in the middle of it
+        raise BadRequest("the request was broken off") from error
     except (ValueError, RecursionError) as error:
         raise BadRequest("the body is not json") from error
     if not isinstance(body, dict):

@@ -92,7 +92,7 @@ def serve(job: Job, load_session: Callable[[], Session]) -> None:
         webbrowser.open(address)
     config = uvicorn.Config(
         build_app(desk, settings, token),
-        log_level="warning",
+        log_level="error",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=3,
