@@ -89,7 +89,7 @@ def one_by_one(
             y, x, positive = int(yx[0, 0]), int(yx[0, 1]), int(label[0])
             session.add_click(y, x, bool(positive))
             before[0, y, x] = True
-            seen = session.map[None] > predictor.mask_threshold
+            seen = session.probability_tensor[None] > predictor.mask_threshold
             known = target != -1
             iou = ((seen & (target == 1)).sum() / ((seen | (target == 1)) & known).sum()).item()
             if iou >= protocol.stop_iou:

@@ -28,10 +28,10 @@ from clicklab.commands.errors import run_script
 from clicklab.evaluation.play import evaluate_objects, view_scale_of
 from clicklab.evaluation.protocol import ORACLE, EvaluationProtocol
 from clicklab.inference.predictor import predictor_for
-from clicklab.inference.session import Session
+from clicklab.inference.state import SessionImage, SessionState
 from clicklab.methods import method_package
+from clicklab.nn.network import as_click_network
 from clicklab.records import IGNORE, EvaluationObject, SkippedObject
-from clicklab.views.zoom_in import ZoomIn
 from clicklab.visualize.candidates import first_click
 from data_modules.datasets import Shapes, open_dataset
 from data_modules.scenes import BrokenScene, EvaluationObjects
@@ -101,22 +101,21 @@ def first_answers(network, objects, protocol, device, batch_size):
     for start in range(0, len(objects), batch_size):
         items = [objects[number] for number in range(start, min(start + batch_size, len(objects)))]
         items = [item for item in items if isinstance(item, EvaluationObject)]
-        sessions = [Session(predictor, keep_history=False) for _ in items]
-        for item, session in zip(items, sessions, strict=True):
-            session.set_image(item.image)
-            session.place_click(*first_click(item))
-        predictor.answer(sessions)
-        for item, session in zip(items, sessions, strict=True):
+        images = [SessionImage.from_array(item.image, predictor.device) for item in items]
+        clicked = [
+            SessionState(image).with_click(*first_click(item)) for item, image in zip(items, images, strict=True)
+        ]
+        for item, state in zip(items, predictor.predict(clicked), strict=True):
             target = torch.from_numpy(np.ascontiguousarray(item.target)).to(device)
-            ious, overlap = compared(session.turn.answer.maps() > predictor.mask_threshold, target)
+            ious, overlap = compared(state.prediction.maps() > predictor.mask_threshold, target)
             facts = {"name": item.name, "object": item.object, "share": float((item.target == 1).mean())}
-            rows[item.index] = facts | {"ious": ious, "chosen": session.turn.chosen, "overlap": overlap}
+            rows[item.index] = facts | {"ious": ious, "chosen": state.chosen, "overlap": overlap}
     return rows
 
 
 def measure(network, objects, options, device):
     """Settings, mean figures by kind of object (`all` first), and what they were made of."""
-    rule = getattr(network, "zoom_in", ZoomIn())  # None: it never zooms in
+    rule = as_click_network(network).zoom_in  # None: it never zooms in
     whole = replace(rule, min_crop_size=EVERYTHING) if rule and options.whole_image else None
     protocol = EvaluationProtocol(preset="clean", max_clicks=options.clicks, target_iou=1.01, zoom_in=whole)
     rows = first_answers(network, objects, protocol, device, options.batch_size)

@@ -122,7 +122,7 @@ FILES = {
                 (y, x), before = yx[0].int().tolist(), before.clone()
                 session.add_click(y, x, bool(label[0]))
                 before[0, y, x] = True
-                seen, known = session.map[None] > 0.49, target != -1
+                seen, known = session.probability_tensor[None] > 0.49, target != -1
                 union = ((seen | (target == 1)) & known).sum()
                 ious.append(float((seen & (target == 1)).sum() / union))
                 if ious[-1] >= target_iou:

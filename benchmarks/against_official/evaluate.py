@@ -24,8 +24,8 @@ import torch
 from turns import Side, Work
 
 from clicklab.commands.errors import run_script
-from clicklab.evaluation.lockstep import ObjectResult
 from clicklab.evaluation.metrics import noc
+from clicklab.evaluation.object_result import ObjectResult
 from clicklab.evaluation.play import play, read_ahead
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.results import percent

@@ -116,12 +116,14 @@ class Prediction:
         score: (B, K) how much the network trusts each candidate (higher is better); None only when K = 1.
         state: what the next `step` on the same image may reuse.
         extras: named tensors that a loss needs (auxiliary logits, matching scores, ...).
+        valid: (B, K) bool, the candidates that exist for this click; None: all of them.
     """
 
     logits: Tensor
     score: Tensor | None = None
     state: Any = None
     extras: dict[str, Any] = field(default_factory=dict)
+    valid: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from toys import Staged, drawn_object
 
 from clicklab.callbacks.noc import NoCCallback, _values_to_log
-from clicklab.evaluation.lockstep import ObjectResult
-from clicklab.evaluation.noc import NoCMetric, results_of
+from clicklab.evaluation.noc import NoCMetric
+from clicklab.evaluation.object_result import ObjectResult, from_tensors
 from clicklab.evaluation.play import evaluate_objects
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.records import SkippedObject
@@ -100,18 +100,18 @@ def test_rows_come_back_as_results():
     metric.update(made_up(5))  # 0..2 twice
     values = metric.compute()
     assert values["index"].tolist() == [0, 1, 2, 3, 4]
-    back = results_of(values, {index: f"image{index}" for index in range(5)})
+    back = from_tensors(values, {index: f"image{index}" for index in range(5)})
     for mine, given in zip(back, made_up(5), strict=True):
         assert mine.clicks == given.clicks and mine.name == given.name and mine.ious == pytest.approx(given.ious)
     metric.reset()
     metric.update(made_up(1))
-    assert len(results_of(metric.compute(), {0: "image0"})) == 1  # torchmetrics squeezes single rows
+    assert len(from_tensors(metric.compute(), {0: "image0"})) == 1  # torchmetrics squeezes single rows
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_no_objects_give_nan():
     values = NoCMetric(PROTOCOL).compute()
-    assert values["NoC@90"].isnan() and values["SPC@1"].isnan() and results_of(values, {}) == []
+    assert values["NoC@90"].isnan() and values["SPC@1"].isnan() and from_tensors(values, {}) == []
 
 
 class Drawn(Dataset):

@@ -95,5 +95,5 @@ def test_the_zoom_looks_at_the_candidate_that_is_the_mask():
     session.add_click(30, 40)
     for index in range(3):
         session.choose(index)
-        (lines,) = session.predictor.mask_extents([session])
+        (lines,) = session.predictor.mask_extents([session.state])
         assert torch.equal(torch.from_numpy(lines), filled_lines(torch.from_numpy(session.candidates[index]) > 0.5))

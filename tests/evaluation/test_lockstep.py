@@ -13,7 +13,8 @@ import torch
 from toys import Analytic, Staged, drawn_object
 
 from clicklab.evaluation import lockstep
-from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult
+from clicklab.evaluation.lockstep import LockstepPlayer
+from clicklab.evaluation.object_result import ObjectResult
 from clicklab.evaluation.play import play
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.predictor import Predictor

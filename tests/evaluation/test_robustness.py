@@ -16,7 +16,7 @@ from toys import Analytic, drawn_object
 import clicklab
 from clicklab.callbacks.noc import NoCCallback
 from clicklab.commands.main import main
-from clicklab.evaluation.lockstep import ObjectResult
+from clicklab.evaluation.object_result import ObjectResult
 from clicklab.evaluation.play import evaluate_objects, play
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.results import table

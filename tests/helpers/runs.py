@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from clicklab.evaluation.lockstep import ObjectResult
+from clicklab.evaluation.object_result import ObjectResult
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.results import dataset_record
 

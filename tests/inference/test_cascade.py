@@ -18,7 +18,8 @@ from toys import Analytic, Staged, drawn_object
 
 from clicklab.commands.main import main
 from clicklab.evaluation.journal import Journal
-from clicklab.evaluation.noc import NoCMetric, results_of
+from clicklab.evaluation.noc import NoCMetric
+from clicklab.evaluation.object_result import from_tensors
 from clicklab.evaluation.play import evaluate_objects, play
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.results import table
@@ -75,15 +76,15 @@ def test_what_a_pass_changed_is_counted_on_the_mask_of_the_full_image():
     mask, expected = session.add_click(y, x), []
     shown = by_hand.add_click(y, x)
     for _ in range(3):
-        by_hand.predictor.answer([by_hand])  # the same click again, from the mask before
+        by_hand.history[-1:] = by_hand.predictor.predict([by_hand.state])  # the same click again, from the mask before
         expected.append(int((by_hand.mask != shown).sum()))
         shown = by_hand.mask
-    assert session.turn.changes == tuple(expected) and any(expected)
+    assert session.state.changes == tuple(expected) and any(expected)
     assert (mask == shown).all()
     session.add_click(0, 0, positive=False)
-    assert session.turn.changes == ()  # the official preset refines the first click only
+    assert session.state.changes == ()  # the official preset refines the first click only
     session.undo()
-    assert session.turn.changes == tuple(expected)
+    assert session.state.changes == tuple(expected)
 
 
 class Settling(torch.nn.Module):
@@ -103,7 +104,7 @@ def test_adaptive_refinement_stops_where_no_more_than_the_threshold_changes(pixe
     session = Session(predictor_for(Settling(), protocol))
     session.set_image(drawn_object(0, (40, 30)).image)
     session.add_click(5, 5)
-    assert session.turn.changes == changes
+    assert session.state.changes == changes
 
 
 class Wavering(torch.nn.Module):
@@ -122,7 +123,7 @@ def test_changes_are_counted_at_049_whatever_the_threshold_of_the_mask():
     )
     session.set_image(drawn_object(0, (40, 30)).image)
     assert session.add_click(5, 5).all()
-    assert session.turn.changes == (1200, 1200, 1200)
+    assert session.state.changes == (1200, 1200, 1200)
 
 
 def test_without_cascade_nothing_is_recorded():
@@ -156,7 +157,7 @@ def test_rows_of_the_metric_come_back_with_the_changes(protocol):
     for given in (results, results[:1]):
         metric = NoCMetric(protocol)
         metric.update(given)
-        back = results_of(metric.compute(), {result.index: result.name for result in given})
+        back = from_tensors(metric.compute(), {result.index: result.name for result in given})
         assert [result.changes for result in back] == [result.changes for result in given]
 
 

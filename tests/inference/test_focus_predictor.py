@@ -13,7 +13,7 @@ from toys import drawn_object, tensors_of
 from clicklab.evaluation.play import play
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.focus_predictor import FocusPredictor, inside, target_box
-from clicklab.inference.mask_prediction import Given
+from clicklab.inference.mask_prediction import InitialMask
 from clicklab.inference.predictor import predictor_for
 from clicklab.inference.session import Session
 from clicklab.methods import method_package
@@ -32,9 +32,9 @@ class Watched(FocusPredictor):
         super().__init__(*arguments)
         self.crops = []
 
-    def _focus(self, session, view, mask):
-        box = super()._focus(session, view, mask)
-        self.crops.append([[b.y0, b.y1 + 1, b.x0, b.x1 + 1] for b in (target_box(view), box)])
+    def _focus(self, state, mask):
+        box = super()._focus(state, mask)
+        self.crops.append([[b.y0, b.y1 + 1, b.x0, b.x1 + 1] for b in (target_box(state.view), box)])
         return box
 
 
@@ -87,7 +87,7 @@ def corrected(protocol, seed=2, clicks=((40, 40, True), (10, 20, False), (60, 60
 
 def test_a_given_mask_is_corrected_part_by_part():
     session, masks = corrected(EvaluationProtocol(preset="clean", **SMALL))
-    memory = session.turn.answer.own.map(0)
+    memory = session.state.prediction.own.map(0)
     own = memory > 0.5
     expected = progressive_merge(torch.from_numpy(masks[-2]), own, (60, 60), everything_else=False)
     np.testing.assert_array_equal(masks[-1], expected.numpy())
@@ -119,7 +119,7 @@ def test_undo_takes_a_correction_back_with_its_memory():
     np.testing.assert_array_equal(session.add_click(60, 60), again)
     for mask in masks[-2::-1]:
         np.testing.assert_array_equal(session.undo(), mask)
-    assert isinstance(session.turn.answer, Given)
+    assert isinstance(session.state.prediction, InitialMask)
 
 
 @pytest.mark.parametrize("method", ["focalclick", "vtmr"])
@@ -133,11 +133,11 @@ def test_history_keeps_no_maps_of_the_photo(method, given):
     session.set_image(item.image)
     if given:
         session.set_mask(item.target == 1)
-    first, shown = len(session.turns), [session.probability]
+    first, shown = len(session.history), [session.probability]
     for click in range(13):  # VTMR's zoom comes in from click 10 on, the focus crop alone changes from click 11 on
         session.add_click(20 * click + 10, (70 * click + 50) % 260, click % 3 < 2)
         shown.append(session.probability)
-    held = [tensor for turn in session.turns[first:-1] for tensor in tensors_of(turn.answer)]
+    held = [tensor for turn in session.history[first:-1] for tensor in tensors_of(turn.prediction)]
     assert held and all(tensor.shape[-2:] != size for tensor in held)
     for probability in shown[-2::-1]:
         session.undo()
@@ -148,8 +148,8 @@ def test_history_keeps_no_maps_of_the_photo(method, given):
 def test_further_passes_for_a_click_start_from_the_mask_before_it(preset):
     """A click whose pixel is right after the first pass would flood the mask in the second one."""
     session, masks = corrected(EvaluationProtocol(preset=preset, cascade=2, **SMALL), clicks=((40, 40, True),))
-    assert len(session.turn.changes) == 2
-    answer = session.turn.answer
+    assert len(session.state.changes) == 2
+    answer = session.state.prediction
     np.testing.assert_array_equal(answer.before.numpy(), masks[0])
     own = answer.own.map(0) > 0.5
     expected = progressive_merge(answer.before, own, (40, 40), everything_else=preset == "official")
@@ -221,7 +221,7 @@ def test_views_have_one_size_whatever_the_protocol_says():
         session.set_image(np.zeros((50, 70, 3), np.uint8))
         session.add_click(20, 30)
         session.add_click(10, 30)
-        assert session.turn.view is not None and session.turn.view.size == predictor.view_size == size
+        assert session.state.view is not None and session.state.view.size == predictor.view_size == size
 
 
 def test_the_network_says_threshold_and_flip():

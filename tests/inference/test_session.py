@@ -39,14 +39,14 @@ def test_undo_restores_everything():
     session = session_of(Staged())
     assert not session.mask.any()
     masks = [session.add_click(*click) for click in CLICKS]
-    turns = list(session.turns)
+    turns = list(session.history)
     session.undo()
     session.undo()
-    assert session.turn.state is turns[2].state and len(session.clicks) == 2
+    assert session.state.network_state is turns[2].network_state and len(session.clicks) == 2
     np.testing.assert_array_equal(session.mask, masks[1])
     replayed = [session.add_click(*click) for click in CLICKS[2:]]
     np.testing.assert_array_equal(replayed, masks[2:])
-    assert session.turn.region == turns[4].region
+    assert session.state.region == turns[4].region
     for _ in CLICKS:
         session.undo()
     assert not session.mask.any()
@@ -61,9 +61,11 @@ def test_history_keeps_candidates_as_the_network_saw_them():
     for click in CLICKS:
         session.add_click(*click)
         shown.append(session.candidates)
-    maps = [0 if turn.answer is None else full_maps(turn.answer, OBJECT.target.shape) for turn in session.turns]
+    maps = [
+        0 if turn.prediction is None else full_maps(turn.prediction, OBJECT.target.shape) for turn in session.history
+    ]
     assert maps == [0] * len(CLICKS) + [3]
-    assert session.turns[1].answer.probability.shape == (3, 64, 64)
+    assert session.history[1].prediction.probability.shape == (3, 64, 64)
     for candidates in shown[-2::-1]:
         session.undo()
         np.testing.assert_array_equal(session.candidates, candidates)
@@ -76,10 +78,10 @@ def test_a_candidate_is_brought_to_the_size_of_the_photo_when_somebody_asks():
     session = session_of(Staged(candidates=3))
     session.add_click(*CLICKS[0])
     session.add_click(*CLICKS[1])
-    assert full_maps(session.turn.answer, OBJECT.target.shape) == 1
+    assert full_maps(session.state.prediction, OBJECT.target.shape) == 1
     shown = session.probability
     other = session.choose(0)
-    assert full_maps(session.turn.answer, OBJECT.target.shape) == 2
+    assert full_maps(session.state.prediction, OBJECT.target.shape) == 2
     np.testing.assert_array_equal(session.candidates[2], shown)
     np.testing.assert_array_equal(session.candidates[0] > 0.49, other)
     np.testing.assert_array_equal(session.mask, other)

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from clicklab.checkpoint import convert
 from clicklab.evaluation.play import play
 from clicklab.evaluation.protocol import EvaluationProtocol
-from clicklab.inference.mask_prediction import Seen
+from clicklab.inference.mask_prediction import ViewPrediction
 from clicklab.inference.predictor import predictor_for
 from clicklab.inference.session import Session
 from clicklab.methods.disnet import DISNetNet, build, from_official
@@ -174,7 +174,7 @@ def test_later_clicks_undo_and_another_choice_need_no_new_pass(flip):
     session.add_click(30, 40)
     assert passes == [1 + flip]
     assert session.candidates.shape == (7, 70, 90)
-    assert session.turn.chosen == session.scores.argmax()
+    assert session.state.chosen == session.scores.argmax()
     session.choose(2)
     shown, by_choice = session.probability, {}
     for pick in (2, 5, 2):
@@ -201,13 +201,13 @@ def test_later_clicks_undo_and_another_choice_need_no_new_pass(flip):
 def test_the_chosen_proposal_goes_on():
     session = session_of(mini().eval())
     session.add_click(30, 40)
-    proposals = session.turn.state
+    proposals = session.state.network_state
     for pick in range(7):
         session.choose(pick)
         session.add_click(10, 10, positive=False)
-        assert isinstance(session.turn.state, Chosen)
-        assert torch.equal(session.turn.state.query, proposals.queries[:, pick])
-        assert session.turn.state.features is proposals.features
+        assert isinstance(session.state.network_state, Chosen)
+        assert torch.equal(session.state.network_state.query, proposals.queries[:, pick])
+        assert session.state.network_state.features is proposals.features
         session.undo()
 
 
@@ -220,17 +220,17 @@ def test_another_view_caches_anew():
     small = torch.zeros(7, 70, 90)
     small[:, 20:40, 30:50] = 1.0
     whole_image = View((Frame.whole((70, 90)),))
-    session.turns[-1] = replace(session.turn, answer=Seen(small, whole_image))
+    session.history[-1] = replace(session.state, prediction=ViewPrediction(small, whole_image))
     session.add_click(25, 35)
     assert passes == [1, 1]
-    region = session.turn.region
+    region = session.state.region
     assert region.size < (40, 40)
-    assert isinstance(session.turn.state, Chosen)
-    view = session.turn.view
+    assert isinstance(session.state.network_state, Chosen)
+    view = session.state.view
     with torch.no_grad():
         crop, shown = view.image(session.pixels)[None], view.image(small[:1])[None]
         whole = network(crop, view.clicks(Clicks.from_list([session.clicks])), shown)
-    torch.testing.assert_close(view.back(whole.logits[0].sigmoid()), session.turn.answer.maps())
+    torch.testing.assert_close(view.back(whole.logits[0].sigmoid()), session.state.prediction.maps())
 
 
 def test_first_click_has_to_be_positive():

@@ -112,11 +112,11 @@ def test_session_shows_all_candidates_and_another_one_can_be_chosen(preset):
     mask = session.add_click(30, 40)
     assert session.candidates.shape == (7, 70, 90)
     assert session.scores.shape == (7,)
-    assert session.turn.chosen == session.scores.argmax()
-    assert np.array_equal(mask, session.candidates[session.turn.chosen] > 0.49)
-    other = (session.turn.chosen + 1) % 7
+    assert session.state.chosen == session.scores.argmax()
+    assert np.array_equal(mask, session.candidates[session.state.chosen] > 0.49)
+    other = (session.state.chosen + 1) % 7
     session.choose(other)
-    answer, remembered = session.turn.answer, session.predictor.remembered(session)
+    answer, remembered = session.state.prediction, session.predictor.zoom_source(session.state)
     maps = answer.maps() if preset == "clean" else answer.view.back(answer.logits)
     assert torch.equal(remembered, maps[other])
     shown = session.probability

@@ -142,9 +142,9 @@ def test_the_mix_is_that_of_the_logits_inside_the_target_crop():
     before = clicked(net, 9)
     plain = VTMRPredictor(replace_zoom(net), EvaluationProtocol(preset="clean"))
     session = Session(plain)
-    session._pixels, session.turns = before.pixels, list(before.turns)
+    session.history = list(before.history)
     session.add_click(60, 50)
-    alone, view = torch.from_numpy(session.probability), session.turn.view
+    alone, view = torch.from_numpy(session.probability), session.state.view
     window = target_box(view).window
     before.add_click(60, 50)
     mixed = torch.from_numpy(before.probability)
@@ -178,9 +178,11 @@ def test_sessions_in_lockstep_are_answered_as_alone():
             for number, session in enumerate(sessions):
                 session.place_click(10 + 5 * click, 20 + 9 * number, click % 2 == 0)
                 if not answer:
-                    predictor.answer([session])
+                    session.history[-1:] = predictor.predict([session.state])
             if answer:
-                predictor.answer(sessions)
+                answered = predictor.predict([session.state for session in sessions])
+                for session, state in zip(sessions, answered, strict=True):
+                    session.history[-1] = state
     for one, other in zip(alone, together, strict=True):
         assert one.clicks == other.clicks
         assert abs(one.probability - other.probability).max() < 1e-4
@@ -208,11 +210,11 @@ def test_the_zoom_has_the_larger_share_at_click_15():
     net = network()
     before = clicked(net, 14)
     session = Session(VTMRPredictor(replace_zoom(net), EvaluationProtocol(preset="clean")))
-    session._pixels, session.turns = before.pixels, list(before.turns)
+    session.history = list(before.history)
     for one in (session, before):
         one.add_click(60, 50)
     alone, mixed = torch.from_numpy(session.probability), torch.from_numpy(before.probability)
-    box = target_box(session.turn.view)
+    box = target_box(session.state.view)
     clicks = Clicks.from_list([[(y - box.y0, x - box.x0, label) for y, x, label in session.clicks]])
     mask = (alone[box.window] > 0.5)[None, None]
     warp, size = TargetZoom(64).warp(mask, clicks), tuple(mask.shape[-2:])

@@ -12,8 +12,9 @@ import torch.distributed
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
-from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult, protocol_of
-from clicklab.evaluation.noc import SPC, NoCMetric, results_of
+from clicklab.evaluation.lockstep import LockstepPlayer
+from clicklab.evaluation.noc import SPC, NoCMetric
+from clicklab.evaluation.object_result import ObjectResult, from_tensors
 from clicklab.evaluation.play import view_scale_of
 from clicklab.evaluation.protocol import BATCH_SIZE, ORACLE, EvaluationProtocol
 from clicklab.evaluation.results import SHOWN_CLICKS, dataset_record, save_results
@@ -27,30 +28,43 @@ LATEST = "latest"
 
 
 class _Dataset:
-    """One evaluation dataset during one epoch."""
+    """One evaluation dataset during one epoch, with a row of results for each way to choose among candidates."""
 
-    def __init__(self, predictor: Predictor, batch_size: int, device: torch.device) -> None:
+    def __init__(self, predictor: Predictor, rows: Mapping[str, EvaluationProtocol], batch_size: int) -> None:
         self.player = LockstepPlayer(predictor, batch_size)
-        self.metric = NoCMetric(protocol_of(predictor)).to(device)
+        self.rows = rows
+        self.row_of = {way.choice == "oracle": row for row, way in rows.items()}
+        self.metrics = {row: NoCMetric(way).to(predictor.device) for row, way in rows.items()}
         self.names: dict[int, str] = {}
         self.skipped: dict[int, SkippedObject] = {}
 
+    def submit(self, item: EvaluationObject | SkippedObject) -> None:
+        """Plays one more object."""
+        self.take(self.player.submit(item, list(self.row_of)))
+
+    def drain(self) -> None:
+        """Plays what was submitted to its end."""
+        self.take(list(self.player.drain()))
+
     def take(self, outcomes: Sequence[ObjectResult | SkippedObject]) -> None:
         """Files what the player gave back."""
-        played = [outcome for outcome in outcomes if isinstance(outcome, ObjectResult)]
         self.skipped |= {outcome.index: outcome for outcome in outcomes if isinstance(outcome, SkippedObject)}
-        self.names |= {result.index: result.name for result in played}
-        if played:
-            self.metric.update(played)
+        for oracle, row in self.row_of.items():
+            played = [one for one in outcomes if isinstance(one, ObjectResult) and one.oracle == oracle]
+            self.names |= {result.index: result.name for result in played}
+            if played:
+                self.metrics[row].update(played)
 
-    def finish(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Values and record of all ranks together; every rank must call it."""
-        self.take(list(self.player.drain()))
-        values = self.metric.compute()
-        names, skipped = _gather(self.names), _gather(self.skipped)
-        return values, dataset_record(
-            results_of(values, names), list(skipped.values()), self.player.protocol, self.player.predictor.zoom_in
-        )
+    def finish(self) -> dict[str, tuple[dict[str, Tensor], dict[str, Any]]]:
+        """Row -> values and record of all ranks together; every rank must call it."""
+        self.drain()
+        computed = {row: metric.compute() for row, metric in self.metrics.items()}
+        names, skipped = _gather(self.names), list(_gather(self.skipped).values())
+        zoom_in = self.player.predictor.zoom_in
+        return {
+            row: (values, dataset_record(from_tensors(values, names), skipped, self.rows[row], zoom_in))
+            for row, values in computed.items()
+        }
 
 
 class NoCCallback(pl.Callback):
@@ -70,8 +84,7 @@ class NoCCallback(pl.Callback):
     def __init__(self, protocol: EvaluationProtocol | None = None, batch_size: int = BATCH_SIZE) -> None:
         self.protocol = protocol or EvaluationProtocol()
         self.batch_size = batch_size
-        self._datasets: dict[str, _Dataset] = {}
-        self._loaders: list[list[_Dataset]] = []  # those that a loader feeds: one, or one for each way to choose
+        self._datasets: list[_Dataset] = []  # one for each loader
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A new epoch: players and states start empty."""
@@ -120,27 +133,22 @@ class NoCCallback(pl.Callback):
             raise ValueError(f"evaluation_names({stage!r}) gives {len(names)} names for {len(loaders)} loaders")
         context, device = trainer.precision_plugin.forward_context, pl_module.device
         network = as_click_network(pl_module.network)  # ty: ignore[invalid-argument-type]
-        self._datasets, self._loaders = {}, []
+        self._datasets = []
         for name, loader in zip(names, loaders, strict=True):
-            fed = {}
-            for suffix, way in self.protocol.plays(network).items():
-                predictor = predictor_for(network, way, view_scale_of(loader.dataset), device, context)
-                fed[name + suffix] = _Dataset(predictor, self.batch_size, device)
-            self._datasets |= fed
-            self._loaders.append(list(fed.values()))
+            rows = {name + suffix: way for suffix, way in self.protocol.plays(network).items()}
+            predictor = predictor_for(network, self.protocol, view_scale_of(loader.dataset), device, context)
+            self._datasets.append(_Dataset(predictor, rows, self.batch_size))
 
     def _feed(self, batch: list[EvaluationObject | SkippedObject], dataloader_idx: int) -> None:
-        for fed in self._loaders[:dataloader_idx]:
-            for earlier in fed:
-                earlier.take(list(earlier.player.drain()))
-        for dataset in self._loaders[dataloader_idx]:
-            for item in batch:
-                for run in runs_of(item, self.protocol.perturb_iou, self.protocol.repeats):
-                    dataset.take(dataset.player.submit(run))
+        for earlier in self._datasets[:dataloader_idx]:
+            earlier.drain()
+        for item in batch:
+            for run in runs_of(item, self.protocol.perturb_iou, self.protocol.repeats):
+                self._datasets[dataloader_idx].submit(run)
 
     def _finish(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        finished = {name: dataset.finish() for name, dataset in self._datasets.items()}
-        self._datasets, self._loaders = {}, []
+        finished = {row: found for dataset in self._datasets for row, found in dataset.finish().items()}
+        self._datasets = []
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # a collective: every rank asks for it
         if trainer.sanity_checking or not finished:
             return

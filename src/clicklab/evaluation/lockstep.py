@@ -1,10 +1,10 @@
-"""Many objects played in lockstep: every round one robot click and one answer for each of a pool of sessions."""
+"""Many objects played in lockstep: every round one robot click and one answer for each of a pool of dialogues."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from numbers import Integral
 
 import numpy as np
@@ -13,41 +13,12 @@ from torch import Tensor
 
 from clicklab.clicks.next_click import robot_click
 from clicklab.evaluation.metrics import boundary_iou
+from clicklab.evaluation.object_result import ObjectResult
 from clicklab.evaluation.protocol import BATCH_SIZE, EvaluationProtocol
+from clicklab.inference.mask_prediction import InitialMask
 from clicklab.inference.predictor import Predictor
-from clicklab.inference.session import Session
+from clicklab.inference.state import SessionImage, SessionState
 from clicklab.records import IGNORE, EvaluationObject, SkippedObject
-
-
-@dataclass(frozen=True)
-class ObjectResult:
-    """One object, played to its end.
-
-    Attributes:
-        index: position in the dataset.
-        name: file stem of the image.
-        object: id inside the annotation.
-        clicks: (y, x, label) in click order, label 1 positive, 0 negative.
-        ious: float32 IoU after each click.
-        seconds: this object's share of the wall time.
-        boundary_ious: BIoU after each click when the protocol asks for it.
-        selections: how often another candidate was taken than the network's own choice (`choice` oracle).
-        changes: for each click the pixels that each refinement pass changed (`cascade`), None without.
-        initial_iou: of the mask before the first click, where the protocol starts from one.
-        first_seconds: the part of `seconds` until the first answer; networks may answer later clicks by less work.
-    """
-
-    index: int
-    name: str
-    object: int
-    clicks: list[tuple[int, int, int]]
-    ious: list[float]
-    seconds: float
-    boundary_ious: list[float] | None = None
-    selections: int = 0
-    changes: list[list[int]] | None = None
-    initial_iou: float | None = None
-    first_seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass
@@ -55,7 +26,8 @@ class _Game:
     """An object being played."""
 
     item: EvaluationObject
-    session: Session
+    state: SessionState
+    oracle: bool  # the best candidate is taken, instead of the network's choice
     target: Tensor  # (H, W) int8
     wanted: Tensor  # (H, W) bool, the object
     known: Tensor  # (H, W) bool, what is not ignored
@@ -99,8 +71,16 @@ class LockstepPlayer:
         self._games: list[_Game] = []
         self._clock = 0.0
 
-    def submit(self, item: EvaluationObject | SkippedObject) -> list[ObjectResult | SkippedObject]:
-        """Takes one more object; returns what got finished to make room for it, and unplayable objects as skipped."""
+    def submit(
+        self, item: EvaluationObject | SkippedObject, oracle: Sequence[bool] | None = None
+    ) -> list[ObjectResult | SkippedObject]:
+        """Takes one more object; returns what got finished to make room for it, and unplayable objects as skipped.
+
+        Args:
+            item: the object.
+            oracle: how it is played, once for each entry: True takes the best candidate by the ground truth, False the
+                network's choice. Its views are encoded once for both. Default: as the protocol says.
+        """
         if isinstance(item, SkippedObject):
             return [item]
         reason = unplayable(item)
@@ -108,11 +88,15 @@ class LockstepPlayer:
             reason = "no mask to start from"
         if reason:
             return [SkippedObject(item.name, item.object, item.index, reason)]
+        ways = [self.protocol.choice == "oracle"] if oracle is None else oracle
+        finished: list[ObjectResult | SkippedObject] = []
+        while self._games and len(self._games) + len(ways) > self.batch_size:
+            finished += self._round()
         if not self._games:
             self._clock = time.perf_counter()
-        self._games.append(self._enter(item))
-        finished: list[ObjectResult | SkippedObject] = []
-        while len(self._games) == self.batch_size:
+        image = SessionImage.from_array(item.image, self.predictor.device)
+        self._games += [self._enter(item, image, way) for way in ways]  # together, so that they share encodings
+        while len(self._games) >= self.batch_size:
             finished += self._round()
         return finished
 
@@ -121,25 +105,29 @@ class LockstepPlayer:
         while self._games:
             yield from self._round()
 
-    def _enter(self, item: EvaluationObject) -> _Game:
-        session = Session(self.predictor, keep_history=False)
-        session.set_image(item.image)
+    def _enter(self, item: EvaluationObject, image: SessionImage, oracle: bool) -> _Game:
         target = torch.from_numpy(np.ascontiguousarray(item.target)).to(self.predictor.device)
         pred = torch.zeros(target.shape, dtype=torch.bool, device=target.device)
         area = int(np.count_nonzero(item.target == 1))
-        game = _Game(item, session, target, target == 1, target != IGNORE, area, pred)
+        game = _Game(item, SessionState(image), oracle, target, target == 1, target != IGNORE, area, pred)
         if self.protocol.starts_from_mask and item.initial_mask is not None:
-            session.set_mask(item.initial_mask)
-            game.pred = session.map > self.predictor.mask_threshold
+            game.state = self._state_from_mask(image, item.initial_mask)
+            game.pred = game.state.probability_tensor > self.predictor.mask_threshold
             (game.initial_iou,) = _ious(_overlaps(game.pred[None], game).tolist(), game)
         return game
+
+    def _state_from_mask(self, image: SessionImage, mask: np.ndarray) -> SessionState:
+        probability = torch.from_numpy(np.array(mask, dtype=np.float32)).to(self.predictor.device)
+        return SessionState(image, prediction=InitialMask(probability))
 
     @torch.no_grad()
     def _round(self) -> list[ObjectResult]:
         for games in of_like_size(self._games):
             for game, (y, x, label) in zip(games, next_clicks(games), strict=True):
-                game.session.place_click(y, x, bool(label))
-        self.predictor.answer([game.session for game in self._games])
+                game.state = game.state.with_click(y, x, bool(label))
+        answered = self.predictor.predict([game.state for game in self._games])
+        for game, state in zip(self._games, answered, strict=True):
+            game.state = state
         self._measure()
         now = time.perf_counter()
         for game in self._games:
@@ -152,25 +140,20 @@ class LockstepPlayer:
         return [self._result(game) for game in finished]
 
     def _measure(self) -> None:
-        seen = [self._shown(game) > self.predictor.mask_threshold for game in self._games]
+        seen = [_selectable(game) > self.predictor.mask_threshold for game in self._games]
         counts = torch.cat([_overlaps(masks, game) for masks, game in zip(seen, self._games, strict=True)])
         rows = iter(counts.tolist())  # one wait for the device, for all of them
         for masks, game in zip(seen, self._games, strict=True):
             scored = _ious([next(rows) for _ in masks], game)
             best = max(range(len(scored)), key=scored.__getitem__)  # the first one on ties, as officially
             if len(scored) > 1:
-                game.selections += best != game.session.turn.chosen
-                game.session.turns[-1] = replace(game.session.turn, chosen=best)
+                game.selections += best != game.state.chosen
+                game.state = game.state.with_choice(best)
             game.pred = masks[best]
             game.ious.append(scored[best])
-            game.changes.append(list(game.session.turn.changes))
+            game.changes.append(list(game.state.changes))
             if self.protocol.boundary_iou:
                 game.boundary_ious.append(boundary_iou(game.pred, game.target))
-
-    def _shown(self, game: _Game) -> Tensor:
-        """(k, H, W) probability of the masks that may be taken: the network's choice, for the oracle all candidates."""
-        answer = game.session.turn.answer
-        return answer.maps() if answer is not None and self.protocol.choice == "oracle" else game.session.map[None]
 
     def _is_finished(self, game: _Game) -> bool:
         played = len(game.ious)
@@ -183,7 +166,7 @@ class LockstepPlayer:
             index=item.index,
             name=item.name,
             object=item.object,
-            clicks=[(int(y), int(x), label) for y, x, label in game.session.clicks],
+            clicks=[(int(y), int(x), label) for y, x, label in game.state.clicks],
             ious=np.asarray(game.ious, dtype=np.float32).tolist(),
             seconds=game.seconds,
             boundary_ious=game.boundary_ious if self.protocol.boundary_iou else None,
@@ -191,7 +174,14 @@ class LockstepPlayer:
             changes=game.changes if self.protocol.cascade else None,
             initial_iou=game.initial_iou,
             first_seconds=game.first_seconds,
+            oracle=game.oracle,
         )
+
+
+def _selectable(game: _Game) -> Tensor:
+    """(k, H, W) probability of the masks that may be taken: the network's choice, for the oracle all candidates."""
+    prediction = game.state.prediction
+    return prediction.maps() if prediction is not None and game.oracle else game.state.probability_tensor[None]
 
 
 def _overlaps(masks: Tensor, game: _Game) -> Tensor:
@@ -227,7 +217,7 @@ def next_clicks(games: list[_Game]) -> list[tuple[int, int, int]]:
         height, width = game.target.shape
         pred[row, :height, :width] = game.pred
         target[row, :height, :width] = game.target
-    places = [(row, int(y), int(x)) for row, game in enumerate(games) for y, x, _ in game.session.clicks]
+    places = [(row, int(y), int(x)) for row, game in enumerate(games) for y, x, _ in game.state.clicks]
     if places:
         clicked[tuple(torch.tensor(places, device=first.device).T)] = True
     yx, label = robot_click(pred, target, clicked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -15,8 +15,9 @@ from torch import nn
 from tqdm import tqdm
 
 from clicklab.device import usable_device
-from clicklab.evaluation.journal import Journal, checksum, fingerprint
-from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult, protocol_of
+from clicklab.evaluation.journal import Journal, behaviour, checksum, fingerprint
+from clicklab.evaluation.lockstep import LockstepPlayer, protocol_of
+from clicklab.evaluation.object_result import ObjectResult
 from clicklab.evaluation.protocol import BATCH_SIZE, EvaluationProtocol
 from clicklab.evaluation.results import dataset_record, save_results
 from clicklab.evaluation.robustness import Objects, PerturbedObjects
@@ -87,17 +88,21 @@ def evaluate_objects(
     journal = None
     if output is not None:
         run["weights"] = fingerprint(network)
-        journal = Journal(Path(output) / JOURNAL, _journal_settings(settings, run))
+        with in_eval_mode(network):
+            journal = Journal(Path(output) / JOURNAL, _journal_settings(settings, run) | behaviour(network))
     data = {name: {"objects": len(objects)} | _told(objects) for name, objects in datasets.items()}
     results: dict[str, Any] = {"protocol": settings, "run": run, "data": data, "datasets": {}}
     with in_eval_mode(network), closing(journal) if journal else nullcontext():
         played_network = _compiled_copy(network) if compiled else network
         for name, objects in datasets.items():
-            for suffix, way in protocol.plays(network).items():
-                predictor = predictor_for(played_network, way, view_scale_of(objects), device)
-                runs = objects if way.perturb_iou is None else PerturbedObjects(objects, way.perturb_iou, way.repeats)
-                played, skipped = _play_dataset(predictor, name + suffix, runs, batch_size, journal, progress)
-                results["datasets"][name + suffix] = dataset_record(played, skipped, way, predictor.zoom_in)
+            predictor = predictor_for(played_network, protocol, view_scale_of(objects), device)
+            rows = {name + suffix: way for suffix, way in protocol.plays(network).items()}
+            runs = objects
+            if protocol.perturb_iou is not None:
+                runs = PerturbedObjects(objects, protocol.perturb_iou, protocol.repeats)
+            played = _play_dataset(predictor, rows, runs, batch_size, journal, progress)
+            for row, (finished, skipped) in played.items():
+                results["datasets"][row] = dataset_record(finished, skipped, rows[row], predictor.zoom_in)
     if output is not None:
         save_results(results, output)
     return results
@@ -162,8 +167,9 @@ class _Checked:
         for item in tqdm(
             reading, f"{name}, looking at what is there", len(earlier), disable=not (progress and earlier)
         ):
-            if self.sums.get(item.index) != journal.checksums[name][item.index]:
-                was = journal.finished[name][item.index]
+            was = journal.finished[name][item.index]
+            renamed = (was.name, was.object) != (item.name, item.object)
+            if renamed or self.sums.get(item.index) != journal.checksums[name][item.index]:
                 raise ValueError(
                     f"{journal.path} holds results of other data: object {item.index} of {name} was {was.name} (object "
                     f"{was.object}), now it is {item.name} (object {item.object}), or its image or masks have changed. "
@@ -172,28 +178,66 @@ class _Checked:
 
 
 def _play_dataset(
-    predictor: Predictor, name: str, objects: Objects, batch_size: int, journal: Journal | None, progress: bool
-) -> tuple[list[ObjectResult], list[SkippedObject]]:
-    """What an earlier run finished, and the rest played now."""
-    earlier: Mapping[int, ObjectResult] = {}
+    predictor: Predictor,
+    rows: Mapping[str, EvaluationProtocol],
+    objects: Objects,
+    batch_size: int,
+    journal: Journal | None,
+    progress: bool,
+) -> dict[str, tuple[list[ObjectResult], list[SkippedObject]]]:
+    """What an earlier run finished, and the rest played now.
+
+    Args:
+        predictor: answers.
+        rows: name in the record -> how objects are played for it: by the network's own choice, by the oracle, or both
+            at a time, which share the encoding of every image.
+        objects: the dataset.
+        batch_size: objects in lockstep.
+        journal: of this folder.
+        progress: show a bar.
+    """
+    played: dict[str, tuple[list[ObjectResult], list[SkippedObject]]] = {row: ([], []) for row in rows}
+    earlier: dict[str, Mapping[int, ObjectResult]] = {row: {} for row in rows}
     if journal is not None:
         objects = checked = _Checked(objects, protocol_of(predictor).starts_from_mask)
-        checked.compare(name, journal, batch_size, progress)
-        earlier = journal.finished.get(name, {})
-    played = [result for index, result in earlier.items() if index < len(objects)]
-    skipped: list[SkippedObject] = []
-    missing = [index for index in range(len(objects)) if index not in earlier]
-    bar = tqdm(total=len(objects), initial=len(played), desc=name, unit="object", disable=not progress)
-    with bar:
-        for outcome in play(predictor, read_ahead(objects, missing, batch_size), batch_size):
-            bar.update()
+        for row in rows:
+            checked.compare(row, journal, batch_size, progress)
+            earlier[row] = journal.finished.get(row, {})
+            played[row][0].extend(result for index, result in earlier[row].items() if index < len(objects))
+    row_of = {way.choice == "oracle": row for row, way in rows.items()}
+    missing = {
+        index: ways
+        for index in range(len(objects))
+        if (ways := [oracle for oracle, row in row_of.items() if index not in earlier[row]])
+    }
+    player = LockstepPlayer(predictor, batch_size)
+    name = next(iter(rows))
+    with tqdm(
+        total=len(objects), initial=len(objects) - len(missing), desc=name, unit="object", disable=not progress
+    ) as bar:
+        for outcome in _outcomes(player, read_ahead(objects, list(missing), batch_size), missing):
             if isinstance(outcome, SkippedObject):
-                skipped.append(outcome)
+                bar.update()
+                for finished, skipped in played.values():
+                    if outcome.index not in {result.index for result in finished}:
+                        skipped.append(outcome)
                 continue
-            played.append(outcome)
+            row = row_of[outcome.oracle]
+            bar.update(1 / len(missing[outcome.index]))
+            played[row][0].append(outcome)
             if journal is not None:
-                journal.add(name, outcome, checked.sums[outcome.index])
-    return played, skipped
+                journal.add(row, outcome, checked.sums[outcome.index])
+    return played
+
+
+def _outcomes(
+    player: LockstepPlayer,
+    items: Iterable[EvaluationObject | SkippedObject],
+    ways: Mapping[int, Sequence[bool]],
+) -> Iterator[ObjectResult | SkippedObject]:
+    for item in items:
+        yield from player.submit(item, ways[item.index])
+    yield from player.drain()
 
 
 def read_ahead(objects: Objects, indices: list[int], depth: int) -> Iterator[EvaluationObject | SkippedObject]:

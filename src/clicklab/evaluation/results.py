@@ -10,13 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clicklab.evaluation.lockstep import ObjectResult
 from clicklab.evaluation.metrics import clicks_needed, miou_curve, noc, nof, seconds_per_click
+from clicklab.evaluation.object_result import SCHEMA, ObjectResult, columns, to_row
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.robustness import missed
 from clicklab.inference.options import plain
 from clicklab.records import SkippedObject
 from clicklab.views.zoom_in import ZoomIn
+from clicklab.whole_file import written_whole
 
 SHOWN_CLICKS = (1, 2, 3, 5, 10, 20)  # columns of mean IoU, as RITM prints them
 AS_THEY_ARE = "surrogateescape"  # file names need not be text: such bytes are written as they are
@@ -61,7 +62,7 @@ def dataset_record(
         record["biou"] = miou_curve([result.boundary_ious or [] for result in ordered], limit)
     if protocol.starts_from_mask:
         record["starts"] = _starts([result.initial_iou or 0.0 for result in ordered], protocol)
-    record["objects"] = [_object_row(result) for result in ordered]
+    record["objects"] = [to_row(result) for result in ordered]
     record["skipped"] = [
         {"name": item.name, "object": item.object, "index": item.index, "reason": item.reason}
         for item in sorted(skipped, key=lambda item: item.index)
@@ -93,46 +94,29 @@ def table(results: Mapping[str, Any]) -> str:
 
 
 def save_results(results: Mapping[str, Any], folder: str | Path) -> None:
-    """Writes results.json, table.txt and results.csv into `folder`."""
+    """Writes results.json, table.txt and results.csv into `folder`, each beside its place and renamed."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / "results.json.part"
-    unfinished.write_text(json.dumps(_without_nan(results), indent=1, allow_nan=False) + "\n")
-    unfinished.replace(folder / "results.json")
-    (folder / "table.txt").write_text(table(results) + "\n", encoding="utf-8", errors=AS_THEY_ARE)
+    with written_whole(folder / "results.json") as part:
+        part.write_text(json.dumps(_without_nan({"schema": SCHEMA} | dict(results)), indent=1, allow_nan=False) + "\n")
+    with written_whole(folder / "table.txt") as part:
+        part.write_text(table(results) + "\n", encoding="utf-8", errors=AS_THEY_ARE)
     write_csv(results, folder / "results.csv")
 
 
 def write_csv(results: Mapping[str, Any], path: Path) -> None:
-    """One row per object: clicks needed for each threshold (empty: never reached) and the IoU after each click."""
+    """One row per object: its facts, clicks needed for each threshold (empty: never reached), IoU after each click."""
     thresholds, limit = results["protocol"]["thresholds"], results["protocol"]["max_clicks"]
-    with path.open("w", newline="", encoding="utf-8", errors=AS_THEY_ARE) as file:
+    facts = {name: column for name, column in columns().items() if column.heading is not None}
+    numbers = [f"NoC@{percent(t)}" for t in thresholds] + [f"IoU@{k}" for k in range(1, limit + 1)]
+    with written_whole(path) as part, part.open("w", newline="", encoding="utf-8", errors=AS_THEY_ARE) as file:
         writer = csv.writer(file)
-        numbers = [f"NoC@{percent(t)}" for t in thresholds] + [f"IoU@{k}" for k in range(1, limit + 1)]
-        writer.writerow(["dataset", "index", "name", "object", "clicks", "seconds", *numbers])
+        writer.writerow(["dataset", *(column.heading for column in facts.values()), *numbers])
         for dataset, record in results["datasets"].items():
             for row in record["objects"]:
                 needed = [clicks_needed(row["ious"], t) for t in thresholds]
-                facts = [dataset, row["index"], row["name"], row["object"], len(row["clicks"]), f"{row['seconds']:.4f}"]
-                writer.writerow([*facts, *needed, *(f"{iou:.6f}" for iou in row["ious"])])
-
-
-def _object_row(result: ObjectResult) -> dict[str, Any]:
-    row = {
-        "name": result.name,
-        "object": result.object,
-        "index": result.index,
-        "clicks": [list(click) for click in result.clicks],
-        "ious": result.ious,
-        "seconds": result.seconds,
-    }
-    if result.selections:
-        row["selections"] = result.selections
-    if result.changes is not None:
-        row["changes"] = result.changes
-    if result.initial_iou is not None:
-        row["initial_iou"] = result.initial_iou
-    return row if result.boundary_ious is None else row | {"boundary_ious": result.boundary_ious}
+                told = [column.text(row[name]) for name, column in facts.items()]
+                writer.writerow([dataset, *told, *needed, *(f"{iou:.6f}" for iou in row["ious"])])
 
 
 def _starts(ious: Sequence[float], protocol: EvaluationProtocol) -> dict[str, Any]:

@@ -8,24 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from clicklab.inference.mask_prediction import Answer, Given, Seen
+from clicklab.inference.mask_prediction import InitialMask, MaskPrediction, ViewPrediction
 from clicklab.inference.options import InferenceOptions
-from clicklab.inference.patched import Correction, FocusPatch, Painting
-from clicklab.inference.predictor import Predictor, exact_clicks
+from clicklab.inference.patched import FocusPatch, MergedPrediction, PatchedPrediction
+from clicklab.inference.predictor import Predictor, exact_clicks, view_of
+from clicklab.inference.state import SessionState
 from clicklab.nn.network_state import join_states
 from clicklab.nn.two_pass import TwoPassNetwork
 from clicklab.records import Prediction
 from clicklab.views.boxes import Box
 from clicklab.views.focus_crop import focus_crop
 from clicklab.views.frames import Frame, Size, View, clicks_in_frames, clicks_in_views
-
-if TYPE_CHECKING:
-    from clicklab.inference.session import Session
 
 FOCUS_RATIO = 1.4
 FOCUS_THRESHOLD = 0.49
@@ -70,76 +68,67 @@ class FocusPredictor(Predictor):
         size = self.network.image_size if self.zoom_in is None else self.zoom_in.target_size
         return (size, size) if isinstance(size, int) else size
 
-    def answer_once(self, sessions: Sequence[Session]) -> None:
-        """As `Predictor.answer_once`: one forward of the segmentor and one of the refiner for all sessions."""
-        views = []
-        for session, lines in zip(sessions, self.mask_extents(sessions), strict=True):
-            session.turns[-1], view = self.look(session, lines)
-            views.append(view)
-        for session, painting in zip(sessions, self.masks(sessions, views), strict=True):
-            self._settle(session, painting)
+    def predict_once(self, states: Sequence[SessionState]) -> list[SessionState]:
+        """As `Predictor.predict_once`: one forward of the segmentor and one of the refiner for all states."""
+        looking = self.encode(self.look(states))
+        return [self._merged(state, mask) for state, mask in zip(looking, self.masks(looking), strict=True)]
 
-    def masks(self, sessions: Sequence[Session], views: Sequence[View]) -> list[Painting]:
-        """The mask of every session after both passes, before any merge with a given mask.
+    def masks(self, states: Sequence[SessionState]) -> list[PatchedPrediction]:
+        """The mask of every dialogue after both passes, before any merge with a given mask.
 
         Args:
-            sessions: with their clicks; `previous` gives the mask that the network is shown.
-            views: what the segmentor sees; `target_box` tells which part of the image the answer belongs to.
+            states: with their clicks, view and encoding; `previous` gives the mask that the network is shown.
         """
-        coarse = self._coarse(sessions, views)
-        probability = coarse.logits.float().sigmoid()
-        first = [Seen(seen, view) for seen, view in zip(probability, views, strict=True)]
-        boxes = [self._focus(*triple) for triple in zip(sessions, views, [one.map(0) for one in first], strict=True)]
-        refined = self._refined(sessions, views, boxes, coarse)
-        answers = []
-        for session, seen, box, logits in zip(sessions, first, boxes, refined, strict=True):
-            ground = self._previous(session) if len(session.clicks) > LATE else seen
-            answers.append(Painting.over(ground, FocusPatch(logits, box)))
-        return answers
+        coarse = self._coarse(states)
+        probability = coarse.logits.float().sigmoid()  # (B, 1, h, w)
+        first = [ViewPrediction(one, view_of(state)) for one, state in zip(probability, states, strict=True)]
+        boxes = [self._focus(state, mask.map(0)) for state, mask in zip(states, first, strict=True)]
+        refined = self._refined(states, boxes, coarse)
+        masks = []
+        for state, mask, box, logits in zip(states, first, boxes, refined, strict=True):
+            ground = self._previous(state) if len(state.clicks) > LATE else mask
+            masks.append(PatchedPrediction.over(ground, FocusPatch(logits, box)))
+        return masks
 
-    def previous(self, session: Session) -> Tensor:
+    def previous(self, state: SessionState) -> Tensor:
         """As `Predictor.previous`; where a given mask is corrected, not the mask that the user sees."""
-        return self._previous(session).map(0)
+        return self._previous(state).map(0)
 
     def view_of(self, frame: Frame) -> View:
         """The target crop at the one size of all views."""
         full = Box.full(frame.size)
         return View((frame, Frame(frame.size, full, self.view_size, full)))
 
-    def _coarse(self, sessions: Sequence[Session], views: Sequence[View]) -> Prediction:
-        """The segmentor's answer for all sessions; their states are kept in their turns."""
-        limit = self.options.net_clicks_limit
-        clicks = clicks_in_views(exact_clicks(sessions, limit), views)
-        previous = self._seen([self.previous(session)[None] for session in sessions], views)
-        states = self._states(sessions, views)
+    def _coarse(self, states: Sequence[SessionState]) -> Prediction:
+        """The segmentor's answer for all dialogues."""
+        views = [view_of(state) for state in states]
+        clicks = clicks_in_views(exact_clicks(states, self.options.net_clicks_limit), views)
+        previous = self._through_views([self.previous(state)[None] for state in states], views)
+        joined = join_states([self.network_input(state) for state in states])
         with self.context():
-            coarse = self.network.step(join_states(states), clicks.to(self.device), previous)
-        for session, state in zip(sessions, states, strict=True):
-            session.turns[-1] = replace(session.turn, state=state)
-        return coarse
+            return self.network.step(joined, clicks.to(self.device), previous)
 
-    def _previous(self, session: Session) -> Answer:
-        answer = session.turn.answer
-        if isinstance(answer, Correction):
-            return answer.own
-        return Given(session.map) if answer is None else answer
+    def _previous(self, state: SessionState) -> MaskPrediction:
+        if isinstance(state.prediction, MergedPrediction):
+            return state.prediction.own
+        return InitialMask(state.probability_tensor) if state.prediction is None else state.prediction
 
-    def _focus(self, session: Session, view: View, mask: Tensor) -> Box:
+    def _focus(self, state: SessionState, mask: Tensor) -> Box:
         """The focus crop in the full image, from the coarse probability (H, W)."""
         seen = mask.logit() if self.options.quirk("focus_on_logits") else mask
-        before = self.previous(session) > FOCUS_THRESHOLD
+        before = self.previous(state) > FOCUS_THRESHOLD
         everything_else = self.options.quirk("unchanged_click")
-        click = session.clicks[-1][:2]
-        return focus_crop(seen > FOCUS_THRESHOLD, before, click, target_box(view), FOCUS_RATIO, everything_else)
+        click = state.clicks[-1][:2]
+        target = target_box(view_of(state))
+        return focus_crop(seen > FOCUS_THRESHOLD, before, click, target, FOCUS_RATIO, everything_else)
 
-    def _refined(
-        self, sessions: Sequence[Session], views: Sequence[View], boxes: Sequence[Box], coarse: Prediction
-    ) -> Tensor:
+    def _refined(self, states: Sequence[SessionState], boxes: Sequence[Box], coarse: Prediction) -> Tensor:
         """(B, 1, h, w) refined logits of the focus views. As officially a limit of clicks does not hold here."""
-        frames = [Frame(session.size, box, self.view_size, box) for session, box in zip(sessions, boxes, strict=True)]
-        images = [frame.image(session.pixels) for session, frame in zip(sessions, frames, strict=True)]
-        clicks = clicks_in_frames(exact_clicks(sessions), frames)
-        places = [inside(target_box(view), box, self.view_size) for view, box in zip(views, boxes, strict=True)]
+        frames = [Frame(state.image.size, box, self.view_size, box) for state, box in zip(states, boxes, strict=True)]
+        images = [frame.image(state.image.pixels) for state, frame in zip(states, frames, strict=True)]
+        clicks = clicks_in_frames(exact_clicks(states), frames)
+        targets = [target_box(view_of(state)) for state in states]
+        places = [inside(target, box, self.view_size) for target, box in zip(targets, boxes, strict=True)]
         with self.context():
             return self.network.refine(
                 torch.stack(images).to(self.dtype),
@@ -148,21 +137,23 @@ class FocusPredictor(Predictor):
                 torch.tensor(places, device=self.device),
             ).logits.float()
 
-    def _settle(self, session: Session, painting: Painting) -> None:
-        """The answered turn: the network's mask itself, or the given mask with the change at the last click."""
-        turn, earlier = session.turn, session.turn.answer
-        answer: Answer = painting
-        if isinstance(earlier, (Given, Correction)):
-            again = isinstance(earlier, Correction) and earlier.clicks == turn.clicks  # another pass for this click
-            before = earlier.before if again else session.map > self.mask_threshold
+    def _merged(self, state: SessionState, mask: PatchedPrediction) -> SessionState:
+        """The answered state: the network's mask itself, or the given mask with the change at the last click."""
+        earlier = state.prediction
+        prediction: MaskPrediction = mask
+        if isinstance(earlier, (InitialMask, MergedPrediction)):
+            again = isinstance(earlier, MergedPrediction) and earlier.clicks == state.clicks  # another pass
+            before = earlier.before if again else state.probability_tensor > self.mask_threshold
             everything_else = self.options.quirk("unchanged_click")
-            answer = Correction(painting, before, turn.clicks, self.mask_threshold, everything_else)
-        session.turns[-1] = replace(turn, answer=answer)
+            prediction = MergedPrediction(mask, before, state.clicks, self.mask_threshold, everything_else)
+        return replace(state, prediction=prediction)
 
 
 def target_box(view: View) -> Box:
     """The part of the full image that a view's answer is put back to."""
-    return view.frames[0].paste_box
+    outermost = view.frames[0]
+    assert isinstance(outermost, Frame)  # as `FocusPredictor.view_of` makes it
+    return outermost.paste_box
 
 
 def inside(target: Box, focus: Box, size: Size) -> tuple[float, float, float, float]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from clicklab.views.frames import View
 
 
-class Answer(ABC):
+class MaskPrediction(ABC):
     """K masks. Their maps in the full image are made when they are first asked for, and are then kept.
 
     Of a photo of 12 megapixels each map takes 48 MB, and a good part of a click's time; of several candidates usually
@@ -33,7 +33,7 @@ class Answer(ABC):
     def without_cache(self) -> Self:
         """The same answer without the maps made: as history keeps it."""
         small = copy(self)
-        Answer.__init__(small)
+        MaskPrediction.__init__(small)
         return small
 
     def map(self, index: int) -> Tensor:
@@ -61,7 +61,7 @@ class Answer(ABC):
         return together
 
 
-class Given(Answer):
+class InitialMask(MaskPrediction):
     """One mask from outside, at which the zoom-in does not look (as officially).
 
     Args:
@@ -76,11 +76,11 @@ class Given(Answer):
         return 1
 
     def make(self, index: int) -> Tensor:
-        """As `Answer.make`."""
+        """As `MaskPrediction.make`."""
         return self.probability
 
 
-class Seen(Answer):
+class ViewPrediction(MaskPrediction):
     """What a network answered in a view.
 
     Args:
@@ -96,9 +96,9 @@ class Seen(Answer):
         return len(self.probability)
 
     def make(self, index: int) -> Tensor:
-        """As `Answer.make`."""
+        """As `MaskPrediction.make`."""
         return self.view.back(self.probability[index : index + 1])[0]
 
     def make_all(self) -> Tensor:
-        """As `Answer.make_all`; in one go but on a CPU, where the last bit of a resize depends on how many it takes."""
+        """As `MaskPrediction.make_all`; in one go but on a CPU, where a resize's last bit depends on their number."""
         return super().make_all() if self.probability.device.type == "cpu" else self.view.back(self.probability)

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from clicklab.inference.mask_prediction import Answer
+from clicklab.inference.mask_prediction import MaskPrediction
 from clicklab.views.boxes import Box
 from clicklab.views.focus_crop import progressive_merge
 from clicklab.views.frames import Click, resize
 
 
-class Patch(Protocol):
+class Patch(ABC):
     """A closer look at a part of the image."""
 
+    @abstractmethod
     def paint(self, probability: Tensor) -> None:
         """Writes its part into (H, W) float32 probability."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
-class FocusPatch:
+class FocusPatch(Patch):
     """The refiner's answer.
 
     Attributes:
@@ -40,7 +41,7 @@ class FocusPatch:
         probability[self.box.window] = resize(self.logits, self.box.size)[0].sigmoid()
 
 
-class Painting(Answer):
+class PatchedPrediction(MaskPrediction):
     """One mask: a ground and patches on it, in their order. Patches are as small as the views they come from.
 
     Args:
@@ -48,14 +49,14 @@ class Painting(Answer):
         patches: from the first to the last one painted.
     """
 
-    def __init__(self, ground: Answer, patches: tuple[Patch, ...] = ()) -> None:
+    def __init__(self, ground: MaskPrediction, patches: tuple[Patch, ...] = ()) -> None:
         super().__init__()
         self.ground, self.patches = ground, patches
 
     @classmethod
-    def over(cls, answer: Answer, patch: Patch) -> Painting:
+    def over(cls, answer: MaskPrediction, patch: Patch) -> PatchedPrediction:
         """One more patch on an answer of one mask. The map is painted at once, on a copy of the answer's."""
-        ground, before = (answer.ground, answer.patches) if isinstance(answer, Painting) else (answer, ())
+        ground, before = (answer.ground, answer.patches) if isinstance(answer, PatchedPrediction) else (answer, ())
         painting = cls(ground.without_cache(), (*before, patch))
         probability = answer.map(0).clone()
         patch.paint(probability)
@@ -66,14 +67,14 @@ class Painting(Answer):
         return 1
 
     def make(self, index: int) -> Tensor:
-        """As `Answer.make`."""
+        """As `MaskPrediction.make`."""
         probability = self.ground.make(0).clone()
         for patch in self.patches:
             patch.paint(probability)
         return probability
 
 
-class Correction(Answer):
+class MergedPrediction(MaskPrediction):
     """The mask of a session that started from a given one: of the network's answer, the change at the last click.
 
     Args:
@@ -85,7 +86,7 @@ class Correction(Answer):
     """
 
     def __init__(
-        self, own: Painting, before: Tensor, clicks: tuple[Click, ...], threshold: float, everything_else: bool
+        self, own: PatchedPrediction, before: Tensor, clicks: tuple[Click, ...], threshold: float, everything_else: bool
     ) -> None:
         super().__init__()
         self.own, self.clicks, self.threshold, self.everything_else = own, clicks, threshold, everything_else
@@ -100,12 +101,12 @@ class Correction(Answer):
         return 1
 
     def make(self, index: int) -> Tensor:
-        """As `Answer.make`; 0 and 1."""
+        """As `MaskPrediction.make`; 0 and 1."""
         after = self.own.map(0) > self.threshold
         return progressive_merge(self.before, after, self.clicks[-1][:2], self.everything_else).float()
 
     def without_cache(self) -> Self:
-        """As `Answer.without_cache`."""
+        """As `MaskPrediction.without_cache`."""
         small = super().without_cache()
         small.own = self.own.without_cache()
         if isinstance(self._before, Tensor):

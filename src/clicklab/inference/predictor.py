@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,18 +15,15 @@ from torch import Tensor, nn
 
 from clicklab.device import usable_device
 from clicklab.inference.cascade import refine
-from clicklab.inference.mask_prediction import Given, Seen
+from clicklab.inference.mask_prediction import InitialMask, ViewPrediction
 from clicklab.inference.options import InferenceOptions
-from clicklab.inference.state import SessionState
+from clicklab.inference.state import Encoding, SessionState
 from clicklab.nn.fold_norms import fold_norms
 from clicklab.nn.network import as_click_network
 from clicklab.nn.network_state import join_states, split_state
 from clicklab.records import Clicks, Prediction
 from clicklab.views.boxes import filled_lines, flip_clicks
 from clicklab.views.frames import Frame, Size, View, average_flip, clicks_in_views, limit_longest_side, look
-
-if TYPE_CHECKING:
-    from clicklab.inference.session import Session
 
 # Pixels of views in one call of the network on a CPU: one view of 448 x 448 and its mirror. Larger batches outgrow the
 # caches (ViT-xtiny, HRNet18s: 1.2 times as long per view in batches of 16 as in pairs); small views still go together.
@@ -38,10 +35,10 @@ class Predictor:
     """Answers clicks as the official predictors of RITM and SimpleClick do. It has no memory of its own.
 
     A method that merges views or candidates in its own way overrides `merge`; one that looks elsewhere overrides
-    `view_of`; one whose zoom-in goes by something else than probabilities overrides `answered` and `remembered`; one
-    with a pipeline of its own overrides `answer_once`. A network names its predictor in the class attribute
-    `predictor`, and `predictor_for` finds it; with the class attribute `exact_clicks` it gets clicks in float64 (see
-    `exact_clicks`).
+    `view_of`; one whose zoom-in goes by something else than probabilities overrides `make_prediction` and
+    `zoom_source`; one with a pipeline of its own overrides `predict_once`. A network names its predictor in the class
+    attribute `predictor`, and `predictor_for` finds it; with the class attribute `exact_clicks` it gets clicks in
+    float64 (see `exact_clicks`).
 
     Args:
         network: keeps the network contract (`start` and `step`, or only `forward`). It answers in eval mode, whatever
@@ -79,80 +76,117 @@ class Predictor:
         return threshold
 
     @torch.no_grad()
-    def answer(self, sessions: Sequence[Session]) -> None:
-        """Replaces the last turn of every session by the answered one, refined as often as the options say.
+    def predict(self, states: Sequence[SessionState]) -> list[SessionState]:
+        """The answered state of each dialogue, refined as often as the options say. The states given stay as they are.
+
+        Args:
+            states: each with a click that is to be answered.
 
         Raises:
-            ValueError: the network's answer is no `Prediction` of the right shape, or no number. Numbers are looked at
-                after the first click of a dialogue, and in float16, whose range a network may outgrow later on, after
-                every click.
+            ValueError: the network's answer is no `Prediction` of the right shape, or holds NaN or Inf. Values are
+                looked at after the first click of a dialogue, and in float16, whose range a network may outgrow later
+                on, after every click.
         """
         with in_eval_mode(self.network):
-            self.answer_once(sessions)
-            refine(sessions, self.answer_once, self.options)
-        lowered = self.options.precision == "16-mixed"
-        suspects = sessions if lowered else [session for session in sessions if len(session.clicks) == 1]
-        if suspects and not torch.stack([self.previous(session).sum() for session in suspects]).isfinite().all():
-            reason = "the network's weights are broken: train with a lower learning rate, from an earlier checkpoint"
-            if lowered:
-                reason = "with precision 16-mixed values end at 65504: evaluate with precision bf16-mixed or 32-true"
-            raise ValueError(f"an answer is no number; {reason}")
+            answered = refine(self.predict_once(states), self.predict_once, self.options)
+        self._check_finite(answered)
+        return answered
 
-    def answer_once(self, sessions: Sequence[Session]) -> None:
-        """One pass for every session: its last turn is replaced; the network runs once per view size (CPU: in pieces).
+    def predict_once(self, states: Sequence[SessionState]) -> list[SessionState]:
+        """One pass for every state; the network runs once per view size (on a CPU in pieces).
 
-        May come again with the same clicks (cascade-forward refinement); the turn then holds the earlier pass's map.
+        May come again with the same clicks (cascade-forward refinement); a state then holds the earlier pass's masks.
         """
-        groups: dict[Size, list[tuple[Session, View]]] = {}
-        for session, lines in zip(sessions, self.mask_extents(sessions), strict=True):
-            turn, view = self.look(session, lines)
-            session.turns[-1] = turn
-            groups.setdefault(view.size, []).append((session, view))
-        for size, group in groups.items():
-            most = max(1, CPU_PIXELS // (2 * size[0] * size[1])) if self.device.type == "cpu" else len(group)
-            for first in range(0, len(group), most):
-                self._answer_group(*zip(*group[first : first + most], strict=True))
+        answered = self.look(states)
+        by_size: dict[Size, list[int]] = {}
+        for row, state in enumerate(answered):
+            by_size.setdefault(view_of(state).size, []).append(row)
+        for size, rows in by_size.items():
+            most = max(1, CPU_PIXELS // (2 * size[0] * size[1])) if self.device.type == "cpu" else len(rows)
+            for first in range(0, len(rows), most):
+                some = rows[first : first + most]
+                for row, state in zip(some, self._predict_group([answered[row] for row in some]), strict=True):
+                    answered[row] = state
+        return answered
 
-    def mask_extents(self, sessions: Sequence[Session]) -> list[np.ndarray | None]:
-        """(H + W,) `filled_lines` of what the zoom-in takes for the object; one wait for the device for all sessions.
+    def look(self, states: Sequence[SessionState]) -> list[SessionState]:
+        """The states with the region and view for their clicks; what was known of another view is dropped."""
+        looking = []
+        for state, extents in zip(states, self.mask_extents(states), strict=True):
+            region, frame = state.region, Frame.whole(state.image.size)
+            if self.zoom_in is not None:
+                stale = self.options.quirk("stale_region")
+                region, frame = look(self.zoom_in, state.image.size, state.clicks, extents, state.region, stale)
+            view = self.view_of(frame)
+            same = state.view == view
+            looking.append(
+                replace(
+                    state,
+                    region=region,
+                    view=view,
+                    encoding=state.encoding if same else None,
+                    network_state=state.network_state if same else None,
+                )
+            )
+        return looking
+
+    def mask_extents(self, states: Sequence[SessionState]) -> list[np.ndarray | None]:
+        """(H + W,) `filled_lines` of what the zoom-in takes for the object; one wait for the device for all states.
 
         None without an answer of the network or a zoom-in.
         """
         if self.zoom_in is None:
-            return [None] * len(sessions)
+            return [None] * len(states)
         found = [
             None
-            if session.turn.answer is None or isinstance(session.turn.answer, Given)
-            else filled_lines(self.remembered(session) > self.zoom_in.probability)
-            for session in sessions
+            if state.prediction is None or isinstance(state.prediction, InitialMask)
+            else filled_lines(self.zoom_source(state) > self.zoom_in.probability)
+            for state in states
         ]
         known = [lines for lines in found if lines is not None]
         read = iter(torch.cat(known).cpu().split([len(lines) for lines in known])) if known else iter(())
         return [None if lines is None else next(read).numpy() for lines in found]
-
-    def look(self, session: Session, lines: np.ndarray | None) -> tuple[SessionState, View]:
-        """The turn with the region and view for its clicks; the state is dropped when the view has changed.
-
-        Args:
-            session: with the click to answer.
-            lines: its `mask_extents`.
-        """
-        turn, size = session.turn, session.size
-        region, frame = turn.region, Frame.whole(size)
-        if self.zoom_in is not None:
-            stale = self.options.quirk("stale_region")
-            region, frame = look(self.zoom_in, size, turn.clicks, lines, turn.region, stale)
-        view = self.view_of(frame)
-        return replace(turn, region=region, view=view, state=turn.state if turn.view == view else None), view
 
     def view_of(self, frame: Frame) -> View:
         """What the network sees of a zoomed frame: all of it, unless the options limit its size."""
         limit = self.options.longest_side
         return View((frame,) if limit is None else (frame, limit_longest_side(frame.size, limit)))
 
-    def previous(self, session: Session) -> Tensor:
+    def encode(self, states: Sequence[SessionState]) -> list[SessionState]:
+        """The states with the encoding of their view.
+
+        `start` runs once, for the views that no session on the same image has encoded yet.
+        """
+        fresh: dict[tuple[int, Any], SessionState] = {}
+        held: list[Encoding] = []  # until every state that needs one has it: images do not keep them alive
+        for state in states:
+            known = state.encoding or state.image.encodings.get(view_of(state).key)
+            if known is None:
+                fresh.setdefault((id(state.image), view_of(state).key), state)
+            else:
+                held.append(known)
+        if fresh:
+            views = [view_of(state) for state in fresh.values()]
+            images = self._through_views([state.image.pixels for state in fresh.values()], views)
+            with self.context():
+                started = self.network.start(images)
+            pieces = split_state(started, len(images), len(views))
+            for state, view, piece in zip(fresh.values(), views, pieces, strict=True):
+                held.append(Encoding(piece))
+                state.image.remember(view, held[-1])
+        return [
+            replace(state, encoding=state.encoding or state.image.encodings[view_of(state).key]) for state in states
+        ]
+
+    def network_input(self, state: SessionState) -> Any:
+        """The state that the network's next step goes on from: what the last one left, or the encoding."""
+        if state.network_state is not None or state.encoding is None:
+            return state.network_state
+        return state.encoding.network_state
+
+    def previous(self, state: SessionState) -> Tensor:
         """(H, W) probability of the mask that the network is shown with the next click: its own last answer."""
-        return session.map
+        return state.probability_tensor
 
     def merge(self, logits: Tensor, score: Tensor | None, extras: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Views of each session into one answer: mean of the logits and of the scores, candidate by candidate.
@@ -168,72 +202,71 @@ class Predictor:
         merged = average_flip(logits) if logits.shape[1] == 2 else logits[:, 0]
         return merged, None if score is None else score.float().mean(dim=1)
 
-    def answered(self, logits: Tensor, probability: Tensor, view: View) -> Seen:
+    def make_prediction(self, logits: Tensor, probability: Tensor, view: View) -> ViewPrediction:
         """What a session keeps of the network's answer (K, h, w) in a view."""
-        return Seen(probability, view)
+        return ViewPrediction(probability, view)
 
-    def remembered(self, session: Session) -> Tensor:
+    def zoom_source(self, state: SessionState) -> Tensor:
         """(H, W) map of the last answer's mask that the zoom-in goes by."""
-        return session.map
+        return state.probability_tensor
 
-    def _answer_group(self, sessions: Sequence[Session], views: Sequence[View]) -> None:
-        """Sessions whose views have the same size."""
-        prediction, states = self._run_network(sessions, views)
-        per_session = (len(sessions), 2 if self.options.flip else 1)
+    def _predict_group(self, states: Sequence[SessionState]) -> list[SessionState]:
+        """States whose views have the same size."""
+        states = self.encode(states)
+        prediction, network_states = self._run_network(states)
+        per_session = (len(states), 2 if self.options.flip else 1)
+        # logits (B, V, K, h, w) and score (B, V, K) of the views; then (B, K, h, w) and (B, K) of the sessions
+        logits = prediction.logits.float().unflatten(0, per_session)
         score = None if prediction.score is None else prediction.score.unflatten(0, per_session)
-        logits, score = self.merge(prediction.logits.float().unflatten(0, per_session), score, prediction.extras)
-        best = [0] * len(sessions) if score is None else score.argmax(dim=1).tolist()
+        logits, score = self.merge(logits, score, prediction.extras)
         probability = logits.sigmoid()
-        for row, (session, view) in enumerate(zip(sessions, views, strict=True)):
-            session.turns[-1] = replace(
-                session.turn,
-                answer=self.answered(logits[row], probability[row], view),
-                score=None if score is None else score[row],
-                chosen=best[row],
-                state=states[row],
+        answered = []
+        if prediction.valid is None:
+            best = [0] * len(states) if score is None else score.argmax(dim=1).tolist()
+            picks: list[Any] = [slice(None)] * len(states)
+        else:
+            best, picks = _best_of_valid(prediction.valid.unflatten(0, per_session).all(dim=1), score)
+        for row, (state, pick) in enumerate(zip(states, picks, strict=True)):
+            answered.append(
+                replace(
+                    state,
+                    prediction=self.make_prediction(logits[row][pick], probability[row][pick], view_of(state)),
+                    score=None if score is None else score[row][pick],
+                    chosen=best[row],
+                    network_state=network_states[row],
+                )
             )
+        return answered
 
-    def _run_network(self, sessions: Sequence[Session], views: Sequence[View]) -> tuple[Prediction, list[Any]]:
-        """Prediction for (B * V) rows, a view and its mirror next to each other; and the state of each session."""
-        clicks = self._clicks(sessions, views)
-        size = views[0].size
-        previous = self._seen([self.previous(session)[None] for session in sessions], views)
-        states = self._states(sessions, views)
-        joined = join_states(states)
+    def _run_network(self, states: Sequence[SessionState]) -> tuple[Prediction, list[Any]]:
+        """Prediction for (B * V) rows, a view and its mirror next to each other; and each session's network state."""
+        views = [view_of(state) for state in states]
+        clicks = self._clicks(states, views)
+        previous = self._through_views([self.previous(state)[None] for state in states], views)
+        inputs = [self.network_input(state) for state in states]
+        joined = join_states(inputs)
         with self.context():
-            answered = self.network.answer(joined, clicks, previous, self._has_previous(sessions))
-        prediction = checked(answered, len(previous), size)
-        if prediction.state is not None and prediction.state is not joined:
-            states = split_state(prediction.state, len(previous), len(sessions))
-        return prediction, states
+            answered = self.network.answer(joined, clicks, previous, self._has_previous(states))
+        prediction = checked(answered, len(previous), views[0].size)
+        if prediction.state is None or prediction.state is joined:
+            return prediction, inputs
+        return prediction, split_state(prediction.state, len(previous), len(states))
 
-    def _states(self, sessions: Sequence[Session], views: Sequence[View]) -> list[Any]:
-        """The state of each session; `start` runs once, for those whose view is new."""
-        states = [session.turn.state for session in sessions]
-        fresh = [row for row, state in enumerate(states) if state is None]
-        if fresh:
-            images = self._seen([sessions[row].pixels for row in fresh], [views[row] for row in fresh])
-            with self.context():
-                started = self.network.start(images)
-            for row, state in zip(fresh, split_state(started, len(images), len(fresh)), strict=True):
-                states[row] = state
-        return states
-
-    def _has_previous(self, sessions: Sequence[Session]) -> Tensor:
+    def _has_previous(self, states: Sequence[SessionState]) -> Tensor:
         """(B * V,) bool on the device: a mask was answered or given before."""
-        has_previous = torch.tensor([session.turn.answer is not None for session in sessions])
+        has_previous = torch.tensor([state.prediction is not None for state in states])
         return has_previous.repeat_interleave(2 if self.options.flip else 1).to(self.device)
 
-    def _seen(self, maps: Sequence[Tensor], views: Sequence[View]) -> Tensor:
+    def _through_views(self, maps: Sequence[Tensor], views: Sequence[View]) -> Tensor:
         """Maps (C, H, W) of full images through their views: (B * V, C, h, w) in the network's number type."""
         seen = torch.stack([view.image(one) for view, one in zip(views, maps, strict=True)])
         if self.options.flip:
             seen = torch.stack([seen, seen.flip(-1)], dim=1).flatten(0, 1)
         return seen.to(self.dtype)
 
-    def _clicks(self, sessions: Sequence[Session], views: Sequence[View]) -> Clicks:
+    def _clicks(self, states: Sequence[SessionState], views: Sequence[View]) -> Clicks:
         """(B * V, N) clicks in pixels of the views, on the device; float32 unless the network has `exact_clicks`."""
-        clicks = clicks_in_views(exact_clicks(sessions, self.options.net_clicks_limit), views)
+        clicks = clicks_in_views(exact_clicks(states, self.options.net_clicks_limit), views)
         if self.options.flip:
             mirrored = flip_clicks(clicks, views[0].size[1])
             yx = torch.stack([clicks.yx, mirrored.yx], dim=1).flatten(0, 1)
@@ -241,6 +274,17 @@ class Predictor:
         if not self.network.exact_clicks or self.device.type == "mps":  # which has no float64
             clicks = Clicks(clicks.yx.float(), clicks.label)
         return clicks.to(self.device)
+
+    def _check_finite(self, states: Sequence[SessionState]) -> None:
+        """Raises ValueError where an answer that has to be looked at holds NaN or Inf."""
+        lowered = self.options.precision == "16-mixed"
+        suspects = states if lowered else [state for state in states if len(state.clicks) == 1]
+        if not suspects or torch.stack([self.previous(state).sum() for state in suspects]).isfinite().all():
+            return
+        reason = "the network's weights are broken: train with a lower learning rate, from an earlier checkpoint"
+        if lowered:
+            reason = "with precision 16-mixed values end at 65504: evaluate with precision bf16-mixed or 32-true"
+        raise ValueError(f"the network returned NaN or Inf; {reason}")
 
 
 def predictor_for(
@@ -283,6 +327,11 @@ def checked(prediction: Any, rows: int, size: Size) -> Prediction:
     if score is not None and not (isinstance(score, Tensor) and score.shape == shape[:2]):
         found = f"{type(score).__name__} {tuple(getattr(score, 'shape', ()))}"
         raise ValueError(f"the network answered score {found}, wanted: a tensor {shape[:2]}, one number for each mask")
+    valid = prediction.valid
+    if valid is not None and not (isinstance(valid, Tensor) and valid.shape == shape[:2] and valid.dtype == torch.bool):
+        raise ValueError(
+            f"the network answered valid {type(valid).__name__}, wanted: a bool tensor {shape[:2]}, or None"
+        )
     return prediction
 
 
@@ -299,13 +348,37 @@ def in_eval_mode(network: nn.Module) -> Generator[None]:
             part.training = True
 
 
-def exact_clicks(sessions: Sequence[Session], limit: int | None = None) -> Clicks:
-    """The sessions' first clicks in float64, as official code hands them to its networks.
+def view_of(state: SessionState) -> View:
+    """The view of a state that `Predictor.look` has given one."""
+    assert state.view is not None
+    return state.view
+
+
+def _best_of_valid(valid: Tensor, score: Tensor | None) -> tuple[list[int], list[list[int]]]:
+    """The best candidate among the valid ones of each session, and which those are.
+
+    Args:
+        valid: (B, K) bool.
+        score: (B, K) or None.
+
+    Raises:
+        ValueError: a session has none.
+    """
+    if not valid.any(dim=1).all():
+        raise ValueError("the network answered no valid candidate: Prediction.valid must hold one for each image")
+    picks = [row.nonzero()[:, 0].tolist() for row in valid.cpu()]
+    if score is None:
+        return [0] * len(picks), picks
+    return [int(score[row][pick].argmax()) for row, pick in enumerate(picks)], picks
+
+
+def exact_clicks(states: Sequence[SessionState], limit: int | None = None) -> Clicks:
+    """The first clicks of dialogues in float64, as official code hands them to its networks.
 
     After zooming a rim pixel of a disk may depend on it: 448 x 448 of an image of 480 x 640 moves most coordinates to
     fifths, and of the clicks there 1 in 40 has a pixel at a distance of 5 exactly (1.4 and 4.8).
     """
-    clicks = Clicks.from_list([session.clicks[:limit] for session in sessions])
+    clicks = Clicks.from_list([state.clicks[:limit] for state in states])
     return Clicks(clicks.yx.double(), clicks.label)
 
 

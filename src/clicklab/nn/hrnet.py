@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clicklab.external_checkpoint import fill, read_backbone
+from clicklab.nn.fold_norms import NormedLayers, NormedSequence
 from clicklab.nn.timm_weights import fetch_through_timm
 
 Size = tuple[int, int]
@@ -25,7 +26,7 @@ TIMM_NAMES = {
 }  # (width, blocks, modules)
 
 
-class HRNet(nn.Module):
+class HRNet(NormedLayers):
     """Image to one feature map at a quarter of its size. HRNet-W18-small-v2 has blocks 2 and modules (1, 3, 2).
 
     Args:
@@ -37,6 +38,8 @@ class HRNet(nn.Module):
     Attributes:
         channels: of the map that comes out, 15 * width.
     """
+
+    norm_of = {"conv1": "bn1", "conv2": "bn2"}  # noqa: RUF012
 
     def __init__(
         self, width: int, blocks: int = 4, modules: Sequence[int] = (1, 4, 3), stem_channels: int = 64
@@ -117,8 +120,10 @@ class ExchangeModule(nn.Module):
         return fused
 
 
-class BasicBlock(nn.Module):
+class BasicBlock(NormedLayers):
     """Two 3x3 convolutions with a skip; `channels` in and out."""
+
+    norm_of = {"conv1": "bn1", "conv2": "bn2"}  # noqa: RUF012
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -132,9 +137,10 @@ class BasicBlock(nn.Module):
         return F.relu_(self.bn2(self.conv2(out)) + x)
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(NormedLayers):
     """1x1, 3x3 and 1x1 convolution with a skip: `inputs` channels in, 4 * `inner` out."""
 
+    norm_of = {"conv1": "bn1", "conv2": "bn2", "conv3": "bn3"}  # noqa: RUF012
     expansion = 4
 
     def __init__(self, inputs: int, inner: int) -> None:
@@ -213,13 +219,13 @@ def _fuse_layer(widths: Sequence[int], source: int, target: int) -> nn.Module:
     return nn.Sequential(*halvings, _conv3x3(widths[source], widths[target], 2, relu=False))
 
 
-def _conv1x1(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+def _conv1x1(inputs: int, outputs: int) -> NormedSequence:
+    return NormedSequence(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
 
 
-def _conv3x3(inputs: int, outputs: int, stride: int = 1, relu: bool = True) -> nn.Sequential:
+def _conv3x3(inputs: int, outputs: int, stride: int = 1, relu: bool = True) -> NormedSequence:
     layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs)]
-    return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if relu else []))
+    return NormedSequence(*layers, *([nn.ReLU(inplace=True)] if relu else []))
 
 
 def _resize(maps: Tensor, size: Size) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -148,7 +149,7 @@ class WrappedModule(ClickNetwork):
         asked: Any = self.module.step if self.in_steps else self.module
         prediction = asked(state, clicks, prev_mask, **more)
         if isinstance(prediction, Prediction) and not self.in_steps:
-            return Prediction(prediction.logits, prediction.score, state, prediction.extras)
+            return replace(prediction, state=state)
         return prediction
 
 

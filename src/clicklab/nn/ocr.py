@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from clicklab.nn.fold_norms import NormedSequence
+
 
 class OCROutput(NamedTuple):
     """What the head says of a feature map of (h, w).
@@ -38,13 +40,13 @@ class OCRHead(nn.Module):
     def __init__(self, in_channels: int, width: int, dropout: float = 0.05) -> None:
         super().__init__()
         wide = 2 * width
-        self.aux = nn.Sequential(
+        self.aux = NormedSequence(
             nn.Conv2d(in_channels, in_channels, 1),
             nn.BatchNorm2d(in_channels),
             nn.ReLU(inplace=True),
             nn.Conv2d(in_channels, 1, 1),
         )
-        self.pixels = nn.Sequential(
+        self.pixels = NormedSequence(
             nn.Conv2d(in_channels, wide, 3, padding=1), nn.BatchNorm2d(wide), nn.ReLU(inplace=True)
         )
         self.down = _conv1x1(wide, width)
@@ -70,5 +72,5 @@ class OCRHead(nn.Module):
         return self.up(context)
 
 
-def _conv1x1(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+def _conv1x1(inputs: int, outputs: int) -> NormedSequence:
+    return NormedSequence(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clicklab.external_checkpoint import KeyTable
+from clicklab.nn.fold_norms import NormedSequence
 
 # official `RefineLayer` -> a network that calls its LocalRefiner `refiner` (docs/methods/focalclick.md#refiner)
 _BLOCKS = {
@@ -63,14 +64,14 @@ class LocalRefiner(nn.Module):
         return _resize(self.mask(joined), view) * share + coarse * (1 - share), edge
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> NormedSequence:
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+    return NormedSequence(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-def _separable(width: int) -> nn.Sequential:
+def _separable(width: int) -> NormedSequence:
     depthwise, pointwise = nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1)
-    return nn.Sequential(depthwise, pointwise, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+    return NormedSequence(depthwise, pointwise, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
 
 def _resize(maps: Tensor, like: Tensor) -> Tensor:

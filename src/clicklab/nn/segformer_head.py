@@ -10,11 +10,12 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clicklab.nn.fold_norms import NormedLayers
 from clicklab.nn.fusion import fused
 from clicklab.nn.linear import TokenLinear
 
 
-class SegFormerHead(nn.Module):
+class SegFormerHead(NormedLayers):
     """Maps of four scales to logits and features at the finest of them (paper, section 3.2).
 
     Args:
@@ -22,6 +23,8 @@ class SegFormerHead(nn.Module):
         channels: width of the fused features; 256 with B0, 512 with B3 in FocalClick.
         dropout: probability of dropping a channel of the fused features.
     """
+
+    norm_of = {"fuse": "norm"}  # noqa: RUF012
 
     def __init__(self, in_dims: Sequence[int], channels: int, dropout: float = 0.1) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch.nn.functional as F
@@ -19,6 +20,39 @@ from clicklab.views.boxes import Box, Size, crop_clicks, resize_clicks
 from clicklab.views.zoom_in import ZoomIn
 
 Click = tuple[float, float, int]
+
+
+class AnyFrame(Protocol):
+    """A way of looking at an outer frame (H, W), with its inverse. A `View` is made of such frames.
+
+    Attributes:
+        outer: (H, W) of the frame before it.
+    """
+
+    @property
+    def outer(self) -> Size: ...
+
+    @property
+    def size(self) -> Size:
+        """(h, w) of what is seen."""
+        ...
+
+    @property
+    def key(self) -> Any:
+        """Equal for frames that show the same pixels of the same image; hashable."""
+        ...
+
+    def image(self, maps: Tensor) -> Tensor:
+        """(C, H, W) of the outer frame -> (C, h, w)."""
+        ...
+
+    def clicks(self, clicks: Clicks) -> Clicks:
+        """Clicks of the outer frame in pixels of this one."""
+        ...
+
+    def back(self, maps: Tensor) -> Tensor:
+        """(K, h, w) -> (K, H, W) of the outer frame."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,6 +77,11 @@ class Frame:
         full = Box.full(outer)
         return cls(outer, full, outer, paste_box or full)
 
+    @property
+    def key(self) -> Any:
+        """As `AnyFrame.key`: where an answer is put back does not matter."""
+        return self.outer, self.box, self.size
+
     def image(self, maps: Tensor) -> Tensor:
         """(C, H, W) of the outer frame -> (C, h, w)."""
         return resize(maps[(..., *self.box.window)], self.size)
@@ -65,12 +104,17 @@ class Frame:
 class View:
     """Frames one inside the other, the outermost (the full image) first."""
 
-    frames: tuple[Frame, ...]
+    frames: tuple[AnyFrame, ...]
 
     @property
     def size(self) -> Size:
         """(h, w) of what the network sees."""
         return self.frames[-1].size
+
+    @property
+    def key(self) -> Any:
+        """Equal for views that show the same pixels of the same image; hashable."""
+        return tuple(frame.key for frame in self.frames)
 
     def image(self, maps: Tensor) -> Tensor:
         """(C, H, W) of the full image -> (C, h, w)."""
@@ -91,10 +135,13 @@ class View:
         return maps
 
 
-def clicks_in_frames(clicks: Clicks, frames: Sequence[Frame]) -> Clicks:
-    """`Frame.clicks` for many samples in one go: one frame for each, or a single one for all."""
-    boxes = [frame.box for frame in frames]
-    return resize_clicks(crop_clicks(clicks, boxes), [box.size for box in boxes], [frame.size for frame in frames])
+def clicks_in_frames(clicks: Clicks, frames: Sequence[AnyFrame]) -> Clicks:
+    """`AnyFrame.clicks` for many samples: one frame for each. Crops go in one go, others one by one."""
+    crops = [frame for frame in frames if isinstance(frame, Frame)]
+    if len(crops) < len(frames):
+        return Clicks.stack([frame.clicks(clicks[row : row + 1]) for row, frame in enumerate(frames)])
+    boxes = [frame.box for frame in crops]
+    return resize_clicks(crop_clicks(clicks, boxes), [box.size for box in boxes], [frame.size for frame in crops])
 
 
 def clicks_in_views(clicks: Clicks, views: Sequence[View]) -> Clicks:

@@ -38,6 +38,11 @@ class TargetFrame:
         """(h, w) of the view."""
         return self.warp.size
 
+    @property
+    def key(self) -> TargetFrame:
+        """As `AnyFrame.key`: no other frame shows the same."""
+        return self
+
     def image(self, maps: Tensor) -> Tensor:
         """(C, H, W) of the outer frame -> (C, h, w)."""
         return self.warp.zoom(maps[None])[0]

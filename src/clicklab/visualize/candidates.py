@@ -86,7 +86,7 @@ def _draw_row(row: np.ndarray, item: EvaluationObject, session: Session) -> None
         _picture(axes, _marked(item.image, masks[number]), session, f"{score}IoU {ious[number]:.2f}")
         if number == int(np.argmax(ious)):
             axes.title.set(color=MEANT, fontweight="bold")
-        if number == session.turn.chosen:
+        if number == session.state.chosen:
             _frame(axes)
 
 

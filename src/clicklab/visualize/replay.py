@@ -85,7 +85,7 @@ def _answered(session: Session, item: EvaluationObject, click: Click, oracle: bo
     ious = [iou(mask, item.target) for mask in masks]
     if oracle:
         session.choose(int(np.argmax(ious)))
-    chosen = session.turn.chosen
+    chosen = session.state.chosen
     return Step((y, x, label), masks[chosen], ious[chosen], masks, session.scores, chosen)
 
 

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import nn
 
-from clicklab.evaluation.lockstep import LockstepPlayer, ObjectResult, protocol_of
+from clicklab.evaluation.lockstep import LockstepPlayer, protocol_of
+from clicklab.evaluation.object_result import ObjectResult
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.predictor import Predictor, predictor_for
 from clicklab.inference.session import Session

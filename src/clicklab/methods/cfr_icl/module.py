@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clicklab.losses.click_loss import click_loss
 from clicklab.methods import method_of
 from clicklab.methods.base import ClickModule
-from clicklab.nn.network import ClickNetwork
+from clicklab.nn.network import as_click_network
 from clicklab.nn.vit import VisionTransformer
 from clicklab.records import Batch
 
@@ -38,17 +38,17 @@ class FineTune(ClickModule):
 
     def __init__(
         self,
-        network: ClickNetwork,
+        network: nn.Module,
         learning_rate: float = 5e-6,
         milestones: list[int] = [50, 55],  # noqa: B006 (read only; LightningCLI shows it in --help)
         max_rounds: int = 3,
         checkpoint_blocks: bool = False,
     ) -> None:
-        if network.num_candidates > 1:
+        if as_click_network(network).num_candidates > 1:
             raise ValueError(
                 f"network: {type(network).__name__} answers several masks; CFR-ICL wants one that answers one"
             )
-        if network.second_stage:
+        if as_click_network(network).second_stage:
             raise ValueError(
                 f"network: {type(network).__name__} refines its masks in a second stage, which this does not train; "
                 "its own method trains both"
@@ -97,7 +97,7 @@ class CFRICL(FineTune):
 
     def __init__(
         self,
-        network: ClickNetwork,
+        network: nn.Module,
         learning_rate: float = 5e-6,
         milestones: list[int] = [50, 55],  # noqa: B006 (as above)
         betas: Sequence[float] = (1.0, 2.0, 3.0),
@@ -129,7 +129,7 @@ class CFRICL(FineTune):
         return loss
 
 
-def use_checkpoints(network: ClickNetwork) -> None:
+def use_checkpoints(network: nn.Module) -> None:
     """Makes the ViT of a loaded network recompute its blocks in the backward pass.
 
     Raises:

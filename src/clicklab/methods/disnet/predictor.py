@@ -4,62 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from clicklab.inference.predictor import Predictor
+from clicklab.inference.state import SessionState
 from clicklab.losses.matching import assign, mask_cost
 from clicklab.methods.disnet.state import Proposals
 from clicklab.nn.network_state import split_state
 from clicklab.records import POSITIVE, Prediction
-from clicklab.views.frames import View
-
-if TYPE_CHECKING:
-    from clicklab.inference.session import Session
 
 
 class DISNetPredictor(Predictor):
-    """Keeps the proposals in `Turn.state`: later clicks never run P again, unless the view changes.
+    """Keeps the proposals in `SessionState.network_state`: later clicks never run P again, unless the view changes.
 
     The candidate chosen after the first click (`Session.choose`) goes on without a new pass. When the view changes, P
     runs on the new one with the first click; the proposal most like the mask shown last goes on.
     """
 
-    def _answer_group(self, sessions: Sequence[Session], views: Sequence[View]) -> None:
-        parts: dict[tuple[type, bool], list[tuple[Session, View]]] = {}
-        for session, view in zip(sessions, views, strict=True):
-            parts.setdefault(self._kind(session), []).append((session, view))
-        for part in parts.values():
-            super()._answer_group(*zip(*part, strict=True))
+    def _predict_group(self, states: Sequence[SessionState]) -> list[SessionState]:
+        parts: dict[tuple[type, bool], list[int]] = {}
+        for row, state in enumerate(states):
+            parts.setdefault(self._kind(state), []).append(row)
+        answered = list(states)
+        for rows in parts.values():
+            for row, state in zip(rows, super()._predict_group([states[row] for row in rows]), strict=True):
+                answered[row] = state
+        return answered
 
-    def _kind(self, session: Session) -> tuple[type, bool]:
-        """What may share a batch: the same kind of state, and all or none of them at the first click.
+    def _kind(self, state: SessionState) -> tuple[type, bool]:
+        """What may share a batch: the same kind of network state, and all or none of them at the first click.
 
         Raises:
             ValueError: a dialogue without a mask begins with a negative click.
         """
-        if session.turn.answer is None and session.clicks[0][2] != POSITIVE:
+        if state.prediction is None and state.clicks[0][2] != POSITIVE:
             raise ValueError("DISNet makes its proposals from the first click: it has to be a positive one")
-        return type(session.turn.state), self._is_first(session)
+        return type(state.network_state), self._is_first(state)
 
-    def _is_first(self, session: Session) -> bool:
-        return len(session.clicks[: self.options.net_clicks_limit]) == 1
+    def _is_first(self, state: SessionState) -> bool:
+        return len(state.clicks[: self.options.net_clicks_limit]) == 1
 
-    def _states(self, sessions: Sequence[Session], views: Sequence[View]) -> list[Any]:
-        states = super()._states(sessions, views)
-        for row, (session, state) in enumerate(zip(sessions, states, strict=True)):
-            if isinstance(state, Proposals) and not self._is_first(session):
-                chosen = torch.full((len(state.masks),), session.turn.chosen, device=state.masks.device)
-                states[row] = state.choose(chosen)
-        return states
+    def network_input(self, state: SessionState) -> Any:
+        """As `Predictor.network_input`; after the first click, of the proposal that was chosen."""
+        given = super().network_input(state)
+        if not isinstance(given, Proposals) or self._is_first(state):
+            return given
+        return given.choose(torch.full((len(given.masks),), state.chosen, device=given.masks.device))
 
-    def _run_network(self, sessions: Sequence[Session], views: Sequence[View]) -> tuple[Prediction, list[Any]]:
-        prediction, states = super()._run_network(sessions, views)
+    def _run_network(self, states: Sequence[SessionState]) -> tuple[Prediction, list[Any]]:
+        prediction, network_states = super()._run_network(states)
         if self.options.flip and isinstance(prediction.state, Proposals):
             prediction = like_the_view(prediction, self.mask_threshold)
-            states = split_state(prediction.state, len(prediction.logits), len(sessions))
-        return prediction, states
+            network_states = split_state(prediction.state, len(prediction.logits), len(states))
+        return prediction, network_states
 
 
 def like_the_view(prediction: Prediction, threshold: float) -> Prediction:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from clicklab.inference.mask_prediction import Seen
+from clicklab.inference.mask_prediction import ViewPrediction
 from clicklab.inference.predictor import Predictor
+from clicklab.inference.state import SessionState
 from clicklab.losses.matching import assign, mask_cost
 from clicklab.views.frames import View
-
-if TYPE_CHECKING:
-    from clicklab.inference.session import Session
 
 THRESHOLD = 0.49  # candidates are paired by their masks at this probability, whatever the protocol's is, as officially
 
 
-class SeenWithLogits(Seen):
+class LogitPrediction(ViewPrediction):
     """An answer that keeps its logits (K, h, w) too."""
 
     def __init__(self, probability: Tensor, view: View, logits: Tensor) -> None:
@@ -49,18 +47,18 @@ class PiClickPredictor(Predictor):
         merged = 0.5 * (_pick(logits[:, moved], pair, 1) + logits[:, kept])
         return merged, 0.5 * (_pick(score[:, moved], pair, 1) + score[:, kept])
 
-    def answered(self, logits: Tensor, probability: Tensor, view: View) -> Seen:
-        """As `Predictor.answered`."""
+    def make_prediction(self, logits: Tensor, probability: Tensor, view: View) -> ViewPrediction:
+        """As `Predictor.make_prediction`."""
         if self.options.quirk("logit_memory"):
-            return SeenWithLogits(probability, view, logits)
-        return super().answered(logits, probability, view)
+            return LogitPrediction(probability, view, logits)
+        return super().make_prediction(logits, probability, view)
 
-    def remembered(self, session: Session) -> Tensor:
+    def zoom_source(self, state: SessionState) -> Tensor:
         """Probabilities, or logits with 0 outside the view under the quirk `logit_memory`."""
-        answer, chosen = session.turn.answer, session.turn.chosen
-        if not isinstance(answer, SeenWithLogits):
-            return session.map
-        return answer.view.back(answer.logits[chosen : chosen + 1])[0]
+        prediction = state.prediction
+        if not isinstance(prediction, LogitPrediction):
+            return state.probability_tensor
+        return prediction.view.back(prediction.logits[state.chosen : state.chosen + 1])[0]
 
 
 def partners(logits: Tensor, confidence: Tensor) -> Tensor:

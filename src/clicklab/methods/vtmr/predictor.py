@@ -7,30 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from clicklab.inference.focus_predictor import FocusPredictor, target_box
-from clicklab.inference.patched import Painting
-from clicklab.inference.predictor import exact_clicks
+from clicklab.inference.patched import Patch, PatchedPrediction
+from clicklab.inference.predictor import exact_clicks, view_of
+from clicklab.inference.state import SessionState
 from clicklab.methods.vtmr.net import VTMRNet
 from clicklab.records import Clicks
 from clicklab.views.boxes import Box
-from clicklab.views.frames import Frame, View
+from clicklab.views.frames import AnyFrame, Frame, View
 from clicklab.views.warped_frame import TargetFrame
 from clicklab.views.zoom_warp import TargetZoom
-
-if TYPE_CHECKING:
-    from clicklab.inference.session import Session
 
 ROUNDS = 20  # T of the paper; not `max_clicks`, so that a shorter evaluation is the beginning of a longer one
 LIMIT = 12.0  # of logits: where a probability is 0 or 1 they would be infinite, and 0 times infinity no number
 
 
 @dataclass(frozen=True, eq=False)
-class ZoomPatch:
+class ZoomPatch(Patch):
     """The zoom's answer, mixed into the mask that it looked at.
 
     Attributes:
@@ -41,7 +38,7 @@ class ZoomPatch:
     """
 
     logits: Tensor
-    frame: TargetFrame
+    frame: AnyFrame
     box: Box
     share: float
 
@@ -58,18 +55,17 @@ class VTMRPredictor(FocusPredictor):
     A network without `target_zoom` is asked as FocalClick is.
     """
 
-    def masks(self, sessions: Sequence[Session], views: Sequence[View]) -> list[Painting]:
+    def masks(self, states: Sequence[SessionState]) -> list[PatchedPrediction]:
         """As `FocusPredictor.masks`, with the logits of both passes mixed inside the target crop."""
-        answers = super().masks(sessions, views)
+        masks = super().masks(states)
         rule = self._target_zoom
-        late = [row for row, session in enumerate(sessions) if zoom_share(len(session.clicks)) > 0]
+        late = [row for row, state in enumerate(states) if zoom_share(len(state.clicks)) > 0]
         if rule is None or not late:
-            return answers
-        zoomed = [sessions[row] for row in late], [views[row] for row in late], [answers[row] for row in late]
-        patches = self._zoomed(rule, *zoomed)
+            return masks
+        patches = self._zoomed(rule, [states[row] for row in late], [masks[row] for row in late])
         for row, patch in zip(late, patches, strict=True):
-            answers[row] = Painting.over(answers[row], patch)
-        return answers
+            masks[row] = PatchedPrediction.over(masks[row], patch)
+        return masks
 
     @property
     def _target_zoom(self) -> TargetZoom | None:
@@ -77,30 +73,29 @@ class VTMRPredictor(FocusPredictor):
         return self.network.target_zoom if isinstance(self.network, VTMRNet) else None
 
     def _zoomed(
-        self, rule: TargetZoom, sessions: Sequence[Session], views: Sequence[View], answers: Sequence[Painting]
+        self, rule: TargetZoom, states: Sequence[SessionState], masks: Sequence[PatchedPrediction]
     ) -> list[ZoomPatch]:
         """The coarse pass over each zoomed target crop."""
         rule = replace(rule, size=self.view_size)
-        images, clicks, masks, frames = [], [], [], []
-        for session, view, answer in zip(sessions, views, answers, strict=True):
-            box = target_box(view)
-            crop = Frame(session.size, box, box.size, box)
-            mask = answer.map(0)[box.window] > 0.5
-            placed = crop.clicks(exact_clicks([session], self.options.net_clicks_limit))
-            frame = TargetFrame.towards(rule, mask, placed)
-            frames.append(frame)
-            images.append(frame.image(crop.image(session.pixels)))
-            masks.append(frame.image(mask[None].float()))
+        views, shown, clicks = [], [], []
+        for state, mask in zip(states, masks, strict=True):
+            box = target_box(view_of(state))
+            crop = Frame(state.image.size, box, box.size, box)
+            placed = crop.clicks(exact_clicks([state], self.options.net_clicks_limit))
+            filled = mask.map(0)[box.window] > 0.5  # (h, w) of the target crop
+            frame = TargetFrame.towards(rule, filled, placed)
+            views.append(View((crop, frame)))
+            shown.append(frame.image(filled[None].float()))
             clicks.append(frame.clicks(placed))
         with self.context():
             prediction = self.network(
-                torch.stack(images).to(self.dtype),
+                self._through_views([state.image.pixels for state in states], views),
                 Clicks.stack(clicks).to(self.device),
-                torch.stack(masks).to(self.dtype),
+                torch.stack(shown).to(self.dtype),
             )
         return [
-            ZoomPatch(logits, frame, target_box(view), zoom_share(len(session.clicks)))
-            for session, view, frame, logits in zip(sessions, views, frames, prediction.logits.float(), strict=True)
+            ZoomPatch(logits, view.frames[1], target_box(view_of(state)), zoom_share(len(state.clicks)))
+            for state, view, logits in zip(states, views, prediction.logits.float(), strict=True)
         ]
 
 
