@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -101,6 +103,15 @@ def test_readme_session():
 def test_settings_of_the_wrong_kind_are_named_before_anything_is_played(options, words):
     with pytest.raises(ValueError, match=words):
         clicklab.evaluate(NearestColour(), {"Shapes": Shapes(length=1, size=64)}, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("max_click", "did you mean max_clicks?"), ("zoomsize", "did you mean zoom_size?"), ("qqq", "known: preset")],
+)
+def test_an_option_that_does_not_exist_gets_the_nearest_name(name, words):
+    with pytest.raises(TypeError, match=f"there is no option '{name}'; {re.escape(words)}"):
+        clicklab.evaluate(NearestColour(), {"Shapes": Shapes(length=1, size=64)}, **{name: 1})
 
 
 def test_a_file_name_or_a_network_in_the_wrong_place_is_named():

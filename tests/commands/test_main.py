@@ -170,7 +170,7 @@ def test_a_network_that_has_diverged_is_not_measured(checkpoint, photos):
     network = clicklab.load(checkpoint)
     for parameter in network.parameters():
         parameter.data.fill_(float("nan"))
-    with pytest.raises(ValueError, match="no number; the network's weights are broken"):
+    with pytest.raises(ValueError, match="NaN or Inf; the network's weights are broken"):
         clicklab.evaluate(network, {"Folder": photos}, limit=1, max_clicks=2)
 
 

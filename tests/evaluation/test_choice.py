@@ -97,3 +97,17 @@ def test_the_zoom_looks_at_the_candidate_that_is_the_mask():
         session.choose(index)
         (lines,) = session.predictor.mask_extents([session.state])
         assert torch.equal(torch.from_numpy(lines), filled_lines(torch.from_numpy(session.candidates[index]) > 0.5))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+def test_both_ways_encode_every_image_once(batch_size):
+    objects = [replace(drawn_object(n, (60, 80)), index=n) for n in range(3)]
+    network = Staged(3)
+    protocol = EvaluationProtocol(max_clicks=1, zoom_in=SMALL)
+    results = evaluate_objects(network, {"Drawn": objects}, protocol, batch_size=batch_size)
+    assert sum(network.started) == 3 * 2  # each with its mirror image
+    assert sum(network.stepped) == 2 * 3 * 2
+    for row, choice in (("Drawn", "automatic"), ("Drawn-oracle", "oracle")):
+        alone = play(Predictor(Staged(3), replace(protocol, choice=choice)), objects)
+        found = {result.index: result.ious for result in alone}
+        assert [entry["ious"] for entry in results["datasets"][row]["objects"]] == [found[n] for n in range(3)]

@@ -176,7 +176,7 @@ def test_a_network_that_outgrows_float16_is_an_error():
         if precision == "bf16-mixed":
             assert len(list(play(predictor, objects(2)))) == 2
         else:
-            with pytest.raises(ValueError, match="no number; with precision 16-mixed"):
+            with pytest.raises(ValueError, match="NaN or Inf; with precision 16-mixed"):
                 list(play(predictor, objects(2)))
 
 

@@ -16,6 +16,7 @@ from toys import Analytic, drawn_object
 from clicklab.evaluation.play import play
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.predictor import Predictor
+from clicklab.nn.network import as_click_network
 from clicklab.views.zoom_in import ZoomIn
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "evaluation_play.json").read_text())
@@ -64,3 +65,30 @@ def test_the_clean_preset_has_no_stale_region():
     assert [result.ious[:3] for result in official] == [result.ious[:3] for result in clean]
     assert [result.ious[3:] for result in official] != [result.ious[3:] for result in clean]
     assert played("moody", objects, preset="clean", stale_region=True)[0].ious == official[0].ious
+
+
+def test_the_official_mode_fixed_sees_a_view_of_its_size_from_the_first_click_on():
+    """A network that looks as RITM does, untouched at first, in the official mode `fixed128`."""
+    expected = GOLDEN["drawn/colour"]
+    network = Analytic("colour")
+    network.zoom_in = ZoomIn(120, skip_clicks=1)
+    protocol = EvaluationProtocol(max_clicks=8, target_iou=0.98, eval_mode="fixed128")
+    results = play(Predictor(network, protocol), [drawn_object(seed) for seed in range(len(expected))])
+    compare(sorted(results, key=lambda result: result.index), expected)
+
+
+@pytest.mark.parametrize(("mode", "size", "skipped"), [("cvpr", 600, 1), ("fixed400", (400, 400), -1)])
+def test_official_modes_of_ritm(mode, size, skipped):
+    """`cvpr` follows the dataset (DAVIS 1.5), `fixed<N>` does not."""
+    network = as_click_network(Analytic(), zoom_in=ZoomIn(400, skip_clicks=1))
+    rule = EvaluationProtocol(eval_mode=mode).zoom_for(network, view_scale=1.5)
+    assert (rule.target_size, rule.skip_clicks) == (size, skipped)
+
+
+def test_other_modes_are_named():
+    for mode in ("brs", "fixed", "fixed0", "fixed40x"):
+        with pytest.raises(ValueError, match="eval_mode is"):
+            EvaluationProtocol(eval_mode=mode)
+    with pytest.raises(ValueError, match="left out together"):
+        EvaluationProtocol(eval_mode="fixed400", zoom_size=300)
+    assert EvaluationProtocol(eval_mode="fixed300,400").zoom_for(as_click_network(Analytic())).target_size == (300, 400)

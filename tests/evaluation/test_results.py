@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from toys import Analytic, Staged, drawn_object
 
 from clicklab.evaluation.journal import Journal, checksum, fingerprint
+from clicklab.evaluation.object_result import SCHEMA, ObjectResult, from_journal, from_tensors, journal_row, to_tensors
 from clicklab.evaluation.play import JOURNAL, evaluate_objects
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.results import save_results, table
@@ -255,3 +256,63 @@ def test_picture_sheet(tmp_path):
 
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
     assert sheet.shape[1] > sheet.shape[0] > 100 and np.std(sheet) > 10
+
+
+def test_results_have_a_schema_number(tmp_path):
+    evaluate_objects(Analytic(), {"A": Drawn(1)}, PROTOCOL, output=tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text())["schema"] == SCHEMA
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": "other"}, "results of other data: object 0 of A was other"),
+        ({"object": 7}, r"results of other data: object 0 of A was drawn0 \(object 7\)"),
+        ({"seconds": "long"}, "seconds is 'long', wanted: a number"),
+        ({"ious": ["x"]}, "ious is .*wanted: a list, a number in each place"),
+        ({"clicks": [[1, 2]]}, "clicks is"),
+        ({"index": "0"}, "index is '0', wanted: a whole number"),
+        ({"checksum": "abc"}, "checksum 'abc'"),
+        ({"colour": 1}, "unknown fields colour"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused_in_one_line(tmp_path, change, words):
+    evaluate_objects(Analytic(), {"A": Drawn(1)}, PROTOCOL, output=tmp_path)
+    header, row = (tmp_path / JOURNAL).read_text().splitlines()
+    (tmp_path / JOURNAL).write_text(f"{header}\n{json.dumps(json.loads(row) | change)}\n")
+    with pytest.raises(ValueError, match=words) as caught:
+        evaluate_objects(Analytic(), {"A": Drawn(1)}, PROTOCOL, output=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_second_writer_of_a_folder_is_told_so(tmp_path):
+    first = Journal(tmp_path / JOURNAL, {"a": 1})
+    with pytest.raises(ValueError, match="another evaluation is writing there"):
+        Journal(tmp_path / JOURNAL, {"a": 1})
+    first.close()
+    Journal(tmp_path / JOURNAL, {"a": 1}).close()
+
+
+def full_result(index, clicks=3):
+    return ObjectResult(
+        index, f"image{index}", 5, [(1, 2, 1)] * clicks, [0.5] * clicks, 1.5, [0.25] * clicks, 2,
+        [[7, 8], [9], []][:clicks], 0.75, 0.5,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [],
+        [full_result(0)],
+        [full_result(0, 1), full_result(1), ObjectResult(2, "image2", 1, [(0, 0, 0)], [0.125], 1.0)],
+    ],
+)
+def test_every_field_survives_tensors_and_journal(results):
+    sizes = {"clicks": 4, "passes": 2}
+    tensors = to_tensors(results, sizes)
+    assert all(len(values) == len(results) for values in tensors.values())
+    assert from_tensors(tensors, {n: f"image{n}" for n in range(3)}) == results
+    rows = [json.loads(json.dumps(journal_row(result))) for result in results]
+    assert [from_journal(row) for row in rows] == results

@@ -92,7 +92,7 @@ def test_a_given_mask_is_corrected_part_by_part():
     expected = progressive_merge(torch.from_numpy(masks[-2]), own, (60, 60), everything_else=False)
     np.testing.assert_array_equal(masks[-1], expected.numpy())
     assert not np.array_equal(masks[-1], own.numpy())  # the network goes on from its own answer, not from the merge
-    assert torch.equal(session.predictor.previous(session), memory)
+    assert torch.equal(session.predictor.previous(session.state), memory)
     for before, after, (y, x) in zip(masks[:-1], masks[1:], ((40, 40), (10, 20), (60, 60)), strict=True):
         changed = before != after
         assert not changed.any() or changed[y, x]
@@ -108,7 +108,7 @@ def test_broken_weights_show_where_a_mask_is_corrected_too():
     session = Session(FocusPredictor(Broken()))
     session.set_image(item.image)
     session.set_mask(item.initial_mask)
-    with pytest.raises(ValueError, match="no number; the network's weights are broken"):
+    with pytest.raises(ValueError, match="NaN or Inf; the network's weights are broken"):
         session.add_click(40, 40)
 
 

@@ -55,7 +55,7 @@ def test_an_encoder_of_timm_answers_in_a_session_what_it_answers_alone(name):
     session = Session(network, InferenceOptions(flip=False, zoom_size=(64, 64)))
     session.set_image(np.ascontiguousarray(OBJECT.image[:60, :60]))
     session.add_click(30, 40)
-    (view,) = session.predictor.views_of([session.state]) if hasattr(session, "state") else (session.state.view,)
+    view = session.state.view
     image = view.image(session.pixels)[None]
     clicks = view.clicks(Clicks.from_list([[(30, 40, 1)]]))
     with torch.no_grad():

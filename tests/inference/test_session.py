@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from toys import Analytic, Staged, drawn_object, tensors_of
 
 from clicklab.clicks.maps import disk_maps
 from clicklab.evaluation.protocol import EvaluationProtocol
+from clicklab.inference.options import InferenceOptions
 from clicklab.inference.predictor import Predictor
 from clicklab.inference.session import Session
 from clicklab.methods import method_package
@@ -215,7 +217,7 @@ def test_float64_clicks_are_for_networks_that_ask_for_them():
         assert method_package(method).build({"variant": "mini"}).exact_clicks
 
 
-@pytest.mark.parametrize(("y", "x"), [(-1, 5), (5, -0.5), (260, 5), (5, 330), (float("nan"), 5)])
+@pytest.mark.parametrize(("y", "x"), [(-1, 5), (5, -0.5), (260, 5), (5, 330), (float("nan"), 5), (5, float("inf"))])
 def test_clicks_outside_the_image_are_refused(y, x):
     session = session_of(Analytic())
     with pytest.raises(ValueError, match="outside the image of height 260 and width 330"):
@@ -270,3 +272,71 @@ def test_bad_input_is_named():
     for mask, name in (([[True]], "list"), (np.zeros((260, 330), complex), "complex128")):
         with pytest.raises(ValueError, match=f"bools or probabilities, got {name}"):
             session.set_mask(mask)
+
+
+def test_redo_brings_back_what_undo_took():
+    session = session_of(Staged(candidates=3))
+    with pytest.raises(ValueError, match="nothing to redo"):
+        session.redo()
+    masks = [session.mask] + [session.add_click(*click) for click in CLICKS]
+    other = session.choose(0)
+    for mask in masks[-2::-1]:
+        np.testing.assert_array_equal(session.undo(), mask)
+    for mask in [*masks[1:-1], other]:  # the choice comes back too
+        np.testing.assert_array_equal(session.redo(), mask)
+    session.undo()
+    session.add_click(*CLICKS[0])
+    with pytest.raises(ValueError, match="nothing to redo"):
+        session.redo()
+
+
+def test_a_session_of_a_network_is_one_of_its_predictor():
+    plain, made = Session(Analytic(), InferenceOptions(zoom_in=ZoomIn((64, 64)))), session_of(Analytic())
+    plain.set_image(OBJECT.image)
+    for click in CLICKS:
+        np.testing.assert_array_equal(plain.add_click(*click), made.add_click(*click))
+    with pytest.raises(TypeError, match="made with its own"):
+        Session(made.predictor, InferenceOptions())
+
+
+def test_objects_of_one_image_share_its_encodings():
+    network = Staged()
+    session = session_of(network)
+    first = session.add_click(*CLICKS[0])
+    other = session.new_object()
+    np.testing.assert_array_equal(other.add_click(*CLICKS[0]), first)
+    other.add_click(*CLICKS[1])
+    assert len(session.clicks) == 1 and len(other.clicks) == 2
+    started = list(network.started)
+    other.reset()
+    session.new_object().add_click(*CLICKS[0])
+    other.add_click(*CLICKS[0])
+    assert network.started == started  # the first view of an image is kept
+    assert started[0] == 2 and len(started) <= 2
+    with pytest.raises(ValueError, match="set_image first"):
+        Session(network).new_object()
+
+
+def test_clicks_in_the_last_half_pixel_are_inside():
+    session = session_of(Analytic())
+    session.add_click(259.5, 329.75)
+    assert session.clicks == ((259.5, 329.75, 1),)
+
+
+@pytest.mark.parametrize("wrong", [Decimal("3.5"), torch.tensor(3.0), torch.tensor([3, 4]), "3", None, True, [3]])
+def test_coordinates_are_numbers(wrong):
+    session = session_of(Analytic())
+    for place in ((wrong, 5), (5, wrong)):
+        with pytest.raises(ValueError, match="two numbers: got y="):
+            session.add_click(*place)
+    assert session.clicks == ()
+
+
+def test_a_click_is_positive_or_not():
+    session = session_of(Analytic())
+    for wrong in ("no", None, 2, 0.5, torch.tensor(True)):
+        with pytest.raises(ValueError, match=r"positive is .*, wanted: True or False"):
+            session.add_click(5, 5, positive=wrong)
+    session.add_click(np.int64(5), np.float32(5.5), positive=np.bool_(False))
+    session.add_click(5, 5, 1)
+    assert [label for *_, label in session.clicks] == [0, 1]

@@ -20,6 +20,8 @@ from clicklab.views.frames import (
     limit_longest_side,
     look,
 )
+from clicklab.views.warped_frame import TargetFrame
+from clicklab.views.zoom_warp import TargetZoom
 
 SIZE = (300, 400)
 
@@ -152,3 +154,47 @@ def test_a_zoomed_view_is_shrunk_to_the_longest_side():
     back = view.back(torch.ones(1, 16, 32))[0]
     assert back[box.window].all() and back.sum() == 40 * 80
     assert view.clicks(Clicks.from_list([[(30, 60, 1)]])).yx.tolist() == [[[8.0, 16.0]]]
+
+
+def frames():
+    """All kinds of frames of an image of SIZE, with the part of it that they bring back."""
+    crop, full = Box(20, 40, 219, 339), Box.full(SIZE)
+    mask = torch.zeros(SIZE)
+    mask[100:160, 150:260] = 1
+    clicks = Clicks.from_list([[(120, 180, 1)]])
+    warped = TargetFrame.towards(TargetZoom(128), mask[crop.window], Frame(SIZE, crop, crop.size, crop).clicks(clicks))
+    return {
+        "whole": (View((Frame.whole(SIZE),)), full),
+        "crop": (View((Frame(SIZE, crop, (150, 240), crop),)), crop),
+        "shrunk": (View((limit_longest_side(SIZE, 250),)), full),
+        "crop, shrunk": (View((Frame(SIZE, crop, (180, 260), crop), limit_longest_side((180, 260), 200))), crop),
+        "crop, warped": (View((Frame(SIZE, crop, crop.size, crop), warped)), crop),
+        "warped": (View((TargetFrame.towards(TargetZoom(160), mask, clicks),)), full),
+    }
+
+
+@pytest.mark.parametrize("kind", list(frames()))
+def test_every_frame_has_an_inverse(kind):
+    """A ramp comes back as it was, and what a click lies on is seen where the click is seen."""
+    view, shown = frames()[kind]
+    seen = view.image(ramp(SIZE))
+    assert seen.shape == (2, *view.size)
+    back = view.back(seen).clone()
+    inside = (slice(None), *shown.window)
+    torch.testing.assert_close(back[inside], ramp(SIZE)[inside], atol=0.05, rtol=0)
+    back[inside] = 0
+    assert not back.any()
+    points = [(120.0, 180.0, 1), (60.0, 300.0, 0), (200.0, 60.0, 1)]
+    for (y, x, _), (row, column, _) in zip(points, view.clicks(Clicks.from_list([points])).to_list()[0], strict=True):
+        under = seen[:, round(row), round(column)]  # what the view shows there, up to a pixel of the view
+        step = max(a / b for a, b in zip(shown.size, view.size, strict=True))
+        assert (under - torch.tensor([y, x])).abs().max() <= 3 * step
+    assert (view.key == view.key and view.key != frames()["whole"][0].key) or kind == "whole"
+
+
+def test_clicks_of_views_with_any_frames_in_one_go():
+    views = [view for view, _ in frames().values() if len(view.frames) == 1]
+    clicks = Clicks.from_list([[(120.0, 180.0, 1), (60.0, 300.0, 0)]] * len(views))
+    together = clicks_in_views(clicks, views)
+    for row, view in enumerate(views):
+        torch.testing.assert_close(together.yx[row], view.clicks(clicks[row : row + 1]).yx[0])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clicklab.evaluation.lockstep import LockstepPlayer
 from clicklab.evaluation.noc import SPC, NoCMetric
-from clicklab.evaluation.object_result import ObjectResult, from_tensors
+from clicklab.evaluation.object_result import SCHEMA, ObjectResult, from_tensors
 from clicklab.evaluation.play import view_scale_of
 from clicklab.evaluation.protocol import BATCH_SIZE, ORACLE, EvaluationProtocol
 from clicklab.evaluation.results import SHOWN_CLICKS, dataset_record, save_results
@@ -159,6 +159,7 @@ class NoCCallback(pl.Callback):
         if settings["precision"] == "32-true":  # the protocol asks for nothing else: the network ran in the trainer's
             settings["precision"] = str(trainer.precision)
         results = {
+            "schema": SCHEMA,
             "protocol": settings,
             "datasets": {name: record for name, (_, record) in finished.items()},
         }

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from clicklab.device import usable_device
 from clicklab.evaluation.journal import Journal, behaviour, checksum, fingerprint
 from clicklab.evaluation.lockstep import LockstepPlayer, protocol_of
-from clicklab.evaluation.object_result import ObjectResult
+from clicklab.evaluation.object_result import SCHEMA, ObjectResult
 from clicklab.evaluation.protocol import BATCH_SIZE, EvaluationProtocol
 from clicklab.evaluation.results import dataset_record, save_results
 from clicklab.evaluation.robustness import Objects, PerturbedObjects
@@ -71,13 +71,13 @@ def evaluate_objects(
         source: where the weights came from, for the record.
 
     Returns:
-        {"protocol": {...}, "run": {...}, "data": {name: what its reader was told}, "datasets": {name: record}}, see
+        {"schema": 1, "protocol": {...}, "run": {...}, "data": {name: what its reader was told}, "datasets": {name: record}}, see
         `results.dataset_record`. Datasets of a network that answers several candidates come twice (`choice`).
 
     Raises:
         TypeError: no network.
-        ValueError: an impossible setting, no such device, an answer that is no number, or `output` holds a journal of
-            other settings or of other data.
+        ValueError: an impossible setting, no such device, an answer that holds NaN or Inf, or `output` holds a journal
+            of other settings or of other data, or another evaluation writes there.
     """
     network = as_click_network(network)
     protocol = EvaluationProtocol() if protocol is None else protocol
@@ -91,7 +91,7 @@ def evaluate_objects(
         with in_eval_mode(network):
             journal = Journal(Path(output) / JOURNAL, _journal_settings(settings, run) | behaviour(network))
     data = {name: {"objects": len(objects)} | _told(objects) for name, objects in datasets.items()}
-    results: dict[str, Any] = {"protocol": settings, "run": run, "data": data, "datasets": {}}
+    results: dict[str, Any] = {"schema": SCHEMA, "protocol": settings, "run": run, "data": data, "datasets": {}}
     with in_eval_mode(network), closing(journal) if journal else nullcontext():
         played_network = _compiled_copy(network) if compiled else network
         for name, objects in datasets.items():

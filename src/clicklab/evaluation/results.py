@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clicklab.evaluation.metrics import clicks_needed, miou_curve, noc, nof, seconds_per_click
-from clicklab.evaluation.object_result import SCHEMA, ObjectResult, columns, to_row
+from clicklab.evaluation.object_result import ObjectResult, columns, to_row
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.robustness import missed
 from clicklab.inference.options import plain
@@ -98,7 +98,7 @@ def save_results(results: Mapping[str, Any], folder: str | Path) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / "results.json") as part:
-        part.write_text(json.dumps(_without_nan({"schema": SCHEMA} | dict(results)), indent=1, allow_nan=False) + "\n")
+        part.write_text(json.dumps(_without_nan(results), indent=1, allow_nan=False) + "\n")
     with written_whole(folder / "table.txt") as part:
         part.write_text(table(results) + "\n", encoding="utf-8", errors=AS_THEY_ARE)
     write_csv(results, folder / "results.csv")
