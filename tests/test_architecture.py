@@ -32,7 +32,6 @@ ALLOWED = {
     "export": {"records", "nn", "views", "inference", "whole_file"},
     "evaluation": {"records", "device", "clicks", "masks", "views", "nn", "inference", "whole_file"},
     "callbacks": {"records", "nn", "inference", "evaluation", "visualize"},
-    "visualize": {"records", "clicks", "views", "nn", "inference", "evaluation"},
     "tables": {"whole_file"},
     "sweeps": set(),
     "visualize": {"records", "clicks", "views", "nn", "inference", "evaluation", "whole_file"},

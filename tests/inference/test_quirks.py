@@ -55,9 +55,7 @@ def test_a_vanished_mask_of_ritm_does_not_come_back_at_its_old_region(options, f
     session.set_image(IMAGE)
     session.add_click(20, 20)
     assert not session.add_click(21, 21).any()
-    assert (
-        abs(int(session.add_click(70, 70).sum()) - filled) <= 2 * 29
-    )  # the old region: 1.4 times 20 pixels, ends inside
+    assert abs(int(session.add_click(70, 70).sum()) - filled) <= 2 * 29  # the old region: 1.4 times 20 pixels
 
 
 def test_the_presets_of_sessions_and_evaluations():

@@ -71,8 +71,9 @@ def evaluate_objects(
         source: where the weights came from, for the record.
 
     Returns:
-        {"schema": 1, "protocol": {...}, "run": {...}, "data": {name: what its reader was told}, "datasets": {name: record}}, see
-        `results.dataset_record`. Datasets of a network that answers several candidates come twice (`choice`).
+        {"schema": 1, "protocol": {...}, "run": {...}, "data": {name: what its reader was told},
+        "datasets": {name: record}}, see `results.dataset_record`. Datasets of a network that answers several candidates
+        come twice (`choice`).
 
     Raises:
         TypeError: no network.
