@@ -78,13 +78,15 @@ def protocol_fields(options: argparse.Namespace) -> dict[str, Any]:
         ValueError: flags that make no sense together.
     """
     given = given_fields(EvaluationProtocol, options)
+    if given.pop("initial_masks", None):  # which ones is the reader's business
+        given["initial_masks"] = True
     if options.cfr or options.a_cfr:
         given |= {"cascade": options.a_cfr or options.cfr, "cascade_adaptive": options.a_cfr is not None}
     if options.cfr_clicks:
         if "cascade" not in given:
             raise ValueError("--cfr-clicks says which clicks are refined: give --cfr N or --a-cfr N as well")
         given["cascade_once"] = options.cfr_clicks == "first"
-    return given | ({"initial_masks": True} if options.initial_masks else {})
+    return given
 
 
 def run_evaluate(options: argparse.Namespace) -> int:

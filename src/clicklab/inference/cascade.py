@@ -1,6 +1,7 @@
 """Cascade-forward refinement: the network answers the same clicks again, each time from the mask it gave before.
 
-Source: CFR-ICL paper, eq. 4 and 5; card protocol, "CFR in evaluation". It works with every method that reads a mask.
+Source: CFR-ICL paper, eq. 4 and 5; docs/protocol.md#cascade-forward-refinement. It works with every method that reads a
+mask.
 """
 
 from __future__ import annotations

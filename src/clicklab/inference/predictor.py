@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from clicklab.device import usable_device
+from clicklab.inference.answer_checks import best_of_valid, checked
 from clicklab.inference.cascade import refine
 from clicklab.inference.mask_prediction import InitialMask, ViewPrediction
 from clicklab.inference.options import InferenceOptions
@@ -225,7 +226,7 @@ class Predictor:
             best = [0] * len(states) if score is None else score.argmax(dim=1).tolist()
             picks: list[Any] = [slice(None)] * len(states)
         else:
-            best, picks = _best_of_valid(prediction.valid.unflatten(0, per_session).all(dim=1), score)
+            best, picks = best_of_valid(prediction.valid.unflatten(0, per_session).all(dim=1), score)
         for row, (state, pick) in enumerate(zip(states, picks, strict=True)):
             answered.append(
                 replace(
@@ -308,33 +309,6 @@ def predictor_for(
     return kind(network, options, view_scale, device, context)
 
 
-def checked(prediction: Any, rows: int, size: Size) -> Prediction:
-    """What a network answered to `rows` images of `size` (h, w). Raises ValueError where it is not as promised."""
-    if not isinstance(prediction, Prediction):
-        raise ValueError(f"the network answered a {type(prediction).__name__}, wanted: clicklab.Prediction(logits)")
-    logits, score = prediction.logits, prediction.score
-    shape = tuple(getattr(logits, "shape", ()))
-    if not isinstance(logits, Tensor) or len(shape) != 4 or shape[1] < 1 or (shape[0], *shape[2:]) != (rows, *size):
-        raise ValueError(
-            f"the network answered logits {type(logits).__name__} {shape}, wanted: a tensor ({rows}, K, {size[0]}, "
-            f"{size[1]}), K masks for each image, at its size"
-        )
-    if score is None and shape[1] > 1:
-        raise ValueError(
-            f"the network answered {shape[1]} masks for each image without a score, which says which of them is the "
-            f"mask; wanted: clicklab.Prediction(logits, score), score a tensor {shape[:2]}, or one mask"
-        )
-    if score is not None and not (isinstance(score, Tensor) and score.shape == shape[:2]):
-        found = f"{type(score).__name__} {tuple(getattr(score, 'shape', ()))}"
-        raise ValueError(f"the network answered score {found}, wanted: a tensor {shape[:2]}, one number for each mask")
-    valid = prediction.valid
-    if valid is not None and not (isinstance(valid, Tensor) and valid.shape == shape[:2] and valid.dtype == torch.bool):
-        raise ValueError(
-            f"the network answered valid {type(valid).__name__}, wanted: a bool tensor {shape[:2]}, or None"
-        )
-    return prediction
-
-
 @contextmanager
 def in_eval_mode(network: nn.Module) -> Generator[None]:
     """Every part in eval mode; afterwards each in its own again, frozen norms frozen."""
@@ -352,24 +326,6 @@ def view_of(state: SessionState) -> View:
     """The view of a state that `Predictor.look` has given one."""
     assert state.view is not None
     return state.view
-
-
-def _best_of_valid(valid: Tensor, score: Tensor | None) -> tuple[list[int], list[list[int]]]:
-    """The best candidate among the valid ones of each session, and which those are.
-
-    Args:
-        valid: (B, K) bool.
-        score: (B, K) or None.
-
-    Raises:
-        ValueError: a session has none.
-    """
-    if not valid.any(dim=1).all():
-        raise ValueError("the network answered no valid candidate: Prediction.valid must hold one for each image")
-    picks = [row.nonzero()[:, 0].tolist() for row in valid.cpu()]
-    if score is None:
-        return [0] * len(picks), picks
-    return [int(score[row][pick].argmax()) for row, pick in enumerate(picks)], picks
 
 
 def exact_clicks(states: Sequence[SessionState], limit: int | None = None) -> Clicks:

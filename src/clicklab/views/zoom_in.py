@@ -1,6 +1,6 @@
 """The rule of the zoom-in: what a network looks at, click by click. `clicklab.views.frames.look` follows it.
 
-Source: cards/protocol.md (d). Nothing here needs torch, so that command lines that read settings start at once.
+Source: docs/protocol.md#zoom-in. Nothing here needs torch, so that command lines that read settings start at once.
 """
 
 from __future__ import annotations
