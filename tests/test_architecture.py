@@ -30,8 +30,6 @@ ALLOWED = {
     "evaluation": {"records", "device", "clicks", "masks", "views", "nn", "inference"},
     "callbacks": {"whole_file", "records", "nn", "inference", "evaluation", "visualize"},
     "export": {"records", "nn", "views", "inference", "whole_file"},
-    "evaluation": {"records", "device", "clicks", "masks", "views", "nn", "inference", "whole_file"},
-    "callbacks": {"records", "nn", "inference", "evaluation", "visualize"},
     "tables": {"whole_file"},
     "sweeps": set(),
     "visualize": {"records", "clicks", "views", "nn", "inference", "evaluation", "whole_file"},
