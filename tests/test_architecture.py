@@ -27,7 +27,7 @@ ALLOWED = {
     "methods": {
         "records", "clicks", "views", "masks", "external_checkpoint", "nn", "losses", "optim", "inference",
     },
-    "evaluation": {"records", "device", "clicks", "masks", "views", "nn", "inference"},
+    "evaluation": {"records", "device", "clicks", "masks", "views", "nn", "inference", "whole_file"},
     "callbacks": {"whole_file", "records", "nn", "inference", "evaluation", "visualize"},
     "export": {"records", "nn", "views", "inference", "whole_file"},
     "tables": {"whole_file"},
