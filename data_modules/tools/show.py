@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from data_modules.datasets import open_dataset
 from data_modules.scenes import Scene
 from data_modules.tools.dataset_spec import dataset_spec
+from data_modules.tools.figures import write_figure
 from data_modules.tools.show_mix import show_suem
 from data_modules.training.first_clicks import InitialClickSampling, sample_points
 from data_modules.training.targets import TargetSampling, choose_target
@@ -50,10 +51,9 @@ def show(
     if not 0 <= index < len(dataset):
         raise ValueError(f"{name} has the scenes 0..{len(dataset) - 1}, there is no scene {index}")
     output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
     figure = sheet(dataset[index], targets)
     figure.suptitle(f"{name}, scene {index}: {dataset.scene_name(index)}", x=0.01, ha="left", fontsize=11)
-    figure.savefig(output, dpi=110)
+    write_figure(figure, output)
     return output
 
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from data_modules.datasets import open_dataset
 from data_modules.scenes import Scene, SceneDataset
+from data_modules.tools.figures import write_figure
 from data_modules.training.augment import augmentation
 from data_modules.training.first_clicks import InitialClickSampling
 from data_modules.training.sample_maker import TrainingSample
@@ -57,7 +58,6 @@ def show_suem(
     if not 0 <= index < len(dataset):
         raise ValueError(f"{name} has the scenes 0..{len(dataset) - 1}, there is no scene {index}")
     output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=(2.6 * len(KINDS), 0.5 + 2.8 * targets), layout="constrained")
     FigureCanvasAgg(figure)
     scene = dataset[index]
@@ -65,7 +65,7 @@ def show_suem(
         for axes, (title, mix) in zip(line, KINDS.items(), strict=True):
             _draw(axes, mixed_sample(dataset, scene, mix, row), title)
     figure.suptitle(f"{name}, scene {index}: {dataset.scene_name(index)}", x=0.01, ha="left", fontsize=11)
-    figure.savefig(output, dpi=110)
+    write_figure(figure, output)
     return output
 
 
