@@ -48,23 +48,21 @@ def combine(
 
 def _without_twin(coco: Sequence[Region], lvis: Sequence[Region], thresholds: Thresholds) -> list[int]:
     """COCO masks that no LVIS mask repeats."""
-    near = interval_ious(boxes_of(coco), boxes_of(lvis)) > thresholds.coco_box
-    return [
-        i
-        for i, region in enumerate(coco)
-        if not any(region.iou(lvis[j]) > thresholds.coco_mask for j in np.flatnonzero(near[i]))
-    ]
+    near = interval_ious(boxes_of(coco), boxes_of(lvis)) > thresholds.coco_box  # (coco, lvis)
+    return [i for i, region in enumerate(coco) if not _has_twin(region, lvis, near[i], thresholds.coco_mask)]
 
 
 def _without_later_twin(lvis: Sequence[Region], thresholds: Thresholds) -> list[int]:
     """LVIS masks that no later LVIS mask repeats (the later may itself be dropped for a still later one)."""
     boxes = boxes_of(lvis)
-    near = np.triu(interval_ious(boxes, boxes) > thresholds.lvis_box, k=1)
-    return [
-        i
-        for i, region in enumerate(lvis)
-        if not any(region.iou(lvis[j]) > thresholds.lvis_mask for j in np.flatnonzero(near[i]))
-    ]
+    near = interval_ious(boxes, boxes) > thresholds.lvis_box  # (lvis, lvis)
+    later = np.triu(near, k=1)
+    return [i for i, region in enumerate(lvis) if not _has_twin(region, lvis, later[i], thresholds.lvis_mask)]
+
+
+def _has_twin(region: Region, others: Sequence[Region], near: np.ndarray, iou: float) -> bool:
+    """Whether the mask of one of the `near` (N,) bool others has more than this IoU with a region's."""
+    return any(region.iou(others[j]) > iou for j in np.flatnonzero(near))
 
 
 def _remaining_stuff(

@@ -61,8 +61,9 @@ class InstanceScenes(SceneDataset):
         self.problems = self.index.problems
         for problem in self.problems:
             self.notes.add(problem, problem)
-        usable = np.ones(len(self.index.crowds), dtype=bool) if crowds else ~self.index.crowds
-        count = np.diff(np.concatenate([[0], np.cumsum(usable)])[self.index.first])
+        usable = np.ones(len(self.index.crowds), dtype=bool) if crowds else ~self.index.crowds  # (annotations,)
+        usable_before = np.concatenate([[0], np.cumsum(usable)])
+        count = np.diff(usable_before[self.index.first])  # (images,)
         self._images = np.arange(len(count)) if negatives else np.flatnonzero(count)
         self._objects = count[self._images]
         if not self._objects.any():

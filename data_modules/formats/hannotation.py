@@ -90,20 +90,18 @@ def released_ids(path: Path, parents: np.ndarray) -> LayeredIds:
     maps, places = read_layers(path)
     if len(places) < len(parents):
         raise BrokenScene(f"{path}: {len(places)} masks, but the index lists {len(parents)} instances")
-    tables = np.zeros((len(maps), 256), dtype=np.int32)
+    # per layer: pixel value of the file -> id
+    id_of_value = np.zeros((len(maps), 256), dtype=np.int32)
     for key, (layer, value) in enumerate(places, start=1):
-        tables[layer, value] = key
+        id_of_value[layer, value] = key
+    layers = np.empty((*maps[0].shape, len(maps)), dtype=np.int32)  # (H, W, L)
+    for layer, values in enumerate(maps):
+        layers[..., layer] = cv2.LUT(values, id_of_value[layer])
+    layer_of_mask = np.array([layer for layer, _ in places], dtype=np.int32)
     stuff = np.arange(len(places)) >= len(parents)
-    layers = np.empty((*maps[0].shape, len(maps)), dtype=np.int32)
-    for layer, (table, ids) in enumerate(zip(tables, maps, strict=True)):
-        layers[..., layer] = cv2.LUT(ids, table)
+    stuff_parents = np.zeros(int(stuff.sum()), dtype=np.int32)
     try:
-        return LayeredIds(
-            layers,
-            np.array([layer for layer, _ in places], dtype=np.int32),
-            np.concatenate([parents, np.zeros(int(stuff.sum()), dtype=np.int32)]),
-            stuff,
-        )
+        return LayeredIds(layers, layer_of_mask, np.concatenate([parents, stuff_parents]), stuff)
     except ValueError as error:
         raise BrokenScene(f"{path}: {error}") from error
 

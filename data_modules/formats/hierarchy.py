@@ -19,10 +19,12 @@ MASK_SHARE = 0.80
 
 def box_shares(boxes: np.ndarray) -> np.ndarray:
     """(N, N) float64: which share of box j lies in box i. `boxes` (N, 4) holds inclusive y0, y1, x0, x1."""
-    first = np.maximum(boxes[:, None, 0::2], boxes[None, :, 0::2])
-    last = np.minimum(boxes[:, None, 1::2], boxes[None, :, 1::2])
-    common = np.clip(last - first + 1, 0, None).prod(axis=2)
-    return common / (boxes[:, 1::2] - boxes[:, 0::2] + 1).prod(axis=1)
+    first, last = boxes[:, 0::2], boxes[:, 1::2]  # (N, 2): row and column
+    first_common = np.maximum(first[:, None], first[None])  # (N, N, 2)
+    last_common = np.minimum(last[:, None], last[None])
+    common_sides = np.clip(last_common - first_common + 1, 0, None)
+    areas = (last - first + 1).prod(axis=1)  # (N,)
+    return common_sides.prod(axis=2) / areas
 
 
 def object_tree(areas: Sequence[int] | np.ndarray, contains: Callable[[int, int], bool]) -> list[int | None]:

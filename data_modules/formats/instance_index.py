@@ -200,30 +200,22 @@ class _Collector:
         self.ids.append(entry["id"] if _is_number(entry.get("id")) else -1)
 
     def finish(self) -> InstanceIndex:
-        """Sorts the annotations by image, keeping their order inside an image."""
-        image_ids = np.fromiter(self.images, dtype=np.int64, count=len(self.images))
-        if not len(image_ids):
+        """Sorts the annotations by image, keeping their order inside an image. Raises ValueError for no images."""
+        if not self.images:
             raise ValueError(f"{self.path}: lists no images")
-        owner = np.array(self.image_of, dtype=np.int64)
-        order = np.argsort(image_ids, kind="stable")
-        image = order[np.minimum(np.searchsorted(image_ids, owner, sorter=order), len(order) - 1)]
-        known = image_ids[image] == owner
-        for row in np.flatnonzero(~known):
-            self.tally.add("annotations of images that are not listed, left out", f"image_id {owner[row]}")
-        for key in _repeated(np.array(self.ids, dtype=np.int64)):
-            self.tally.add("annotation ids given twice, all kept as objects of their own", str(key))
+        image_ids = np.fromiter(self.images, dtype=np.int64, count=len(self.images))  # (I,)
+        image_of, known = self._images_of_annotations(image_ids)
+        self._tally_sizes(image_of, known)
         facts = list(self.images.values())
-        for row, found in self.run_length_sizes.items():
-            size = facts[image[row]][:2]
-            if known[row] and found != size:
-                self.tally.add(f"{UNDRAWN}: {size_fault(found, size)}", f"id {self.ids[row]}")
-        rows = np.flatnonzero(known)[np.argsort(image[known], kind="stable")]
+        # annotations of listed images, ordered by image
+        rows = np.flatnonzero(known)[np.argsort(image_of[known], kind="stable")]
+        per_image = np.bincount(image_of[known], minlength=len(image_ids))
         return InstanceIndex(
             self.path,
             image_ids,
             np.array([fact[:2] for fact in facts], dtype=np.int32).reshape(-1, 2),
             np.array([fact[2] for fact in facts], dtype=bytes),
-            np.concatenate([[0], np.cumsum(np.bincount(image[known], minlength=len(image_ids)))]).astype(np.int64),
+            np.concatenate([[0], np.cumsum(per_image)]).astype(np.int64),
             np.array(self.starts, dtype=np.int64)[rows],
             np.array(self.lengths, dtype=np.int32)[rows],
             np.array(self.crowds, dtype=bool)[rows],
@@ -231,6 +223,30 @@ class _Collector:
             frozenset(self.things),
             self.tally.lines(self.path),
         )
+
+    def _images_of_annotations(self, image_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For every annotation the place of its image in `image_ids` (I,), and whether the image is listed; (A,) each.
+
+        Names in the tally the annotations of images that are not listed, and ids that are given twice.
+        """
+        wanted = np.array(self.image_of, dtype=np.int64)
+        order = np.argsort(image_ids, kind="stable")
+        place = np.searchsorted(image_ids, wanted, sorter=order)
+        image_of = order[np.minimum(place, len(order) - 1)]
+        known = image_ids[image_of] == wanted
+        for row in np.flatnonzero(~known):
+            self.tally.add("annotations of images that are not listed, left out", f"image_id {wanted[row]}")
+        for key in _repeated(np.array(self.ids, dtype=np.int64)):
+            self.tally.add("annotation ids given twice, all kept as objects of their own", str(key))
+        return image_of, known
+
+    def _tally_sizes(self, image_of: np.ndarray, known: np.ndarray) -> None:
+        """Names the run lengths that are for another size than their image's."""
+        sizes = [fact[:2] for fact in self.images.values()]
+        for row, found in self.run_length_sizes.items():
+            size = sizes[image_of[row]]
+            if known[row] and found != size:
+                self.tally.add(f"{UNDRAWN}: {size_fault(found, size)}", f"id {self.ids[row]}")
 
 
 def _is_number(value: Any) -> bool:

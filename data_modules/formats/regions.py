@@ -58,8 +58,11 @@ def region_of(mask: np.ndarray, top: int = 0, left: int = 0) -> Region | None:
 
 def boxes_of(regions: Sequence[Region]) -> np.ndarray:
     """(N, 4) int64: inclusive y0, y1, x0, x1 of every region."""
-    rows = [(r.top, r.top + r.pixels.shape[0] - 1, r.left, r.left + r.pixels.shape[1] - 1) for r in regions]
-    return np.array(rows, dtype=np.int64).reshape(-1, 4)
+    boxes = np.zeros((len(regions), 4), dtype=np.int64)
+    for box, region in zip(boxes, regions, strict=True):
+        height, width = region.pixels.shape
+        box[:] = region.top, region.top + height - 1, region.left, region.left + width - 1
+    return boxes
 
 
 def interval_ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -68,10 +71,12 @@ def interval_ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Both arguments hold inclusive y0, y1, x0, x1 per row. The union of two intervals is taken from the lower to the
     upper end, also where they do not meet (then the IoU is 0 anyway).
     """
-    a, b = first[:, None], second[None]
-    common = np.clip(np.minimum(a[..., 1::2], b[..., 1::2]) - np.maximum(a[..., 0::2], b[..., 0::2]) + 1, 0, None)
-    span = np.maximum(a[..., 1::2], b[..., 1::2]) - np.minimum(a[..., 0::2], b[..., 0::2]) + 1
-    return (common / np.maximum(span, 1)).prod(axis=2)
+    first_start, first_end = first[:, None, 0::2], first[:, None, 1::2]  # (N, 1, 2): row and column
+    second_start, second_end = second[None, :, 0::2], second[None, :, 1::2]  # (1, M, 2)
+    overlap = np.minimum(first_end, second_end) - np.maximum(first_start, second_start) + 1  # (N, M, 2)
+    span = np.maximum(first_end, second_end) - np.minimum(first_start, second_start) + 1
+    ious = np.clip(overlap, 0, None) / np.maximum(span, 1)
+    return ious.prod(axis=2)
 
 
 def pack_layers(

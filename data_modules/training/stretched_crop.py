@@ -39,11 +39,17 @@ class StretchedCrop(A.DualTransform):
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """Draws the window: first row, first column, height, width; it may begin before or end after the image."""
         del data
-        sides = [max(1, round(side * self._factor())) for side in params["shape"][:2]]
-        # from the image's first to its last possible place in the window, or the other way round
-        gaps = [side - window for side, window in zip(params["shape"][:2], sides, strict=True)]
-        starts = [int(self.random_generator.integers(min(gap, 0), max(gap, 0) + 1)) for gap in gaps]
-        return {"window": (*starts, *sides)}
+        height, width = params["shape"][:2]
+        window_height = max(1, round(height * self._factor()))
+        window_width = max(1, round(width * self._factor()))
+        top = self._start(height, window_height)
+        left = self._start(width, window_width)
+        return {"window": (top, left, window_height, window_width)}
+
+    def _start(self, side: int, window: int) -> int:
+        """Where a window begins: anywhere inside the image, or, if it is larger, before it so that it holds all."""
+        gap = side - window
+        return int(self.random_generator.integers(min(gap, 0), max(gap, 0) + 1))
 
     def apply(self, img: np.ndarray, window: tuple[int, int, int, int], **params: Any) -> np.ndarray:
         """The image's part, bilinear."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,6 @@ def test_what_stood_there_stays_until_the_new_file_is_whole(tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_ends_in_a_named_file(tmp_path, monkeypatch):
     """/dev/full takes no byte: the error carries no file name of its own."""
-    monkeypatch.setattr(Path, "open", lambda self, mode: open("/dev/full", mode))
+    monkeypatch.setattr(Path, "open", lambda self, mode: io.FileIO("/dev/full", "w"))
     with pytest.raises(OSError, match=r"No space left.*a\.txt"):
         write_text(tmp_path / "a.txt", "x" * 100_000)
