@@ -11,8 +11,10 @@ from clicklab.records import IGNORE
 from data_modules.formats.files import list_images, need_folder, need_same_size
 from data_modules.formats.image_reading import AS_USUAL, ImageReading
 from data_modules.formats.images import note_turned, read_picture
-from data_modules.formats.mask_files import MaskRules, read_mask_ids
+from data_modules.formats.mask_files import read_mask_ids
+from data_modules.formats.mask_looks import count_values
 from data_modules.formats.mask_names import RULES, pair_masks
+from data_modules.formats.mask_rules import MaskRules
 from data_modules.formats.notes import shown
 from data_modules.formats.regions import pack_layers, region_of
 from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
@@ -146,8 +148,7 @@ class Folder(SceneDataset):
 
 def map_ids(ids: np.ndarray) -> list[int]:
     """Object ids of one map in rising order; a map without any counts as one empty object."""
-    found = np.unique(ids)
-    return found[found > 0].tolist() or [1]
+    return count_values(ids, ids < 0 if ids.min() < 0 else None).values.tolist() or [1]
 
 
 def merge_maps(maps: list[np.ndarray]) -> tuple[np.ndarray, dict[int, SceneObject]]:

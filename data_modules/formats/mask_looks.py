@@ -10,6 +10,7 @@ import numpy as np
 from data_modules.scenes import BrokenScene
 
 BLOCK = 2**22  # pixels that are counted at a time, so that counting takes little memory
+COUNTABLE = 2**18  # largest whole number that has a counter of its own
 BLACK = 8  # a palette entry with no channel above this looks black
 FAINT = 32 / 255  # of the full scale: below it lie the noise of JPEG files and the tails of soft edges
 MANY = 16  # more values than that between background and full scale are no labels drawn by hand
@@ -25,12 +26,23 @@ class ValueCounts(NamedTuple):
 def count_values(pixels: np.ndarray, left_out: np.ndarray | None = None) -> ValueCounts:
     """Counts (H, W) numbers of any type, without 0 and without the (H, W) bool pixels `left_out`."""
     flat = pixels.ravel() if left_out is None else pixels[~left_out]
+    if flat.dtype.kind in "bui" and flat.size and flat.min() >= 0 and flat.max() <= COUNTABLE:
+        return _counted(flat)
     blocks = [np.unique(flat[at : at + BLOCK], return_counts=True) for at in range(0, len(flat), BLOCK)]
     if not blocks:
         return ValueCounts(np.zeros(0, pixels.dtype), np.zeros(0, np.int64))
     values, where = np.unique(np.concatenate([values for values, _ in blocks]), return_inverse=True)
     counts = np.bincount(where.ravel(), np.concatenate([counts for _, counts in blocks])).astype(np.int64)
     return ValueCounts(values[values != 0], counts[values != 0])
+
+
+def _counted(flat: np.ndarray) -> ValueCounts:
+    """`count_values` of small whole numbers, many times as fast as by sorting."""
+    counts = np.zeros(int(flat.max()) + 1, dtype=np.int64)
+    for at in range(0, len(flat), BLOCK):
+        counts += np.bincount(flat[at : at + BLOCK], minlength=len(counts))
+    found = np.flatnonzero(counts[1:]) + 1
+    return ValueCounts(found.astype(flat.dtype), counts[found])
 
 
 def full_scale(pixels: np.ndarray, largest: float) -> float:
