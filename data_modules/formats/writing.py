@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +26,10 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             write(file)
         part.replace(path)
     except OSError as error:
-        reason = error.strerror or error
-        raise OSError(error.errno, f"cannot be written ({reason}); nothing of it is kept", str(path)) from error
+        remedy = "; free some space, then run it again" if error.errno == errno.ENOSPC else ""
+        named = OSError(f"{path}: cannot be written ({error.strerror or error}){remedy}")
+        named.errno = error.errno
+        raise named from error
     finally:
         if part.exists():
             part.unlink()
