@@ -22,28 +22,36 @@ _HEADER, _COMPRESSED = 128, 15  # bytes before the first variable; type of a com
 def read_mat(path: Path, variable: str) -> np.ndarray:
     """One variable of a MATLAB file. Raises BrokenScene naming the file."""
     content = read_bytes(path)
-    _need_modest_size(content, path)
+    _need_sound_streams(content, path)
     try:
         return loadmat(BytesIO(content), variable_names=[variable])[variable]
     except Exception as error:  # scipy raises a dozen kinds, zlib.error among them, for a damaged file
         raise BrokenScene(f"{path}: not a readable MATLAB file with {variable} ({brief(error)})") from error
 
 
-def _need_modest_size(content: bytes, path: Path) -> None:
-    """Refuses a file whose compressed variables would fill the memory (a kilobyte may hold a megabyte of zeros)."""
+def _need_sound_streams(content: bytes, path: Path) -> None:
+    """Refuses a file whose compressed variables are damaged or would fill the memory.
+
+    scipy reads them as they come: damage that their check sums would have shown makes it crash, and a kilobyte may hold
+    a megabyte of zeros.
+    """
     order = "big" if content[126:128] == b"MI" else "little"
     at = _HEADER
     while at + 8 <= len(content):
         kind = int.from_bytes(content[at : at + 4], order)
         length = int.from_bytes(content[at + 4 : at + 8], order)
+        if at + 8 + length > len(content):
+            raise BrokenScene(f"{path}: the MATLAB file is cut off or damaged; fetch or unpack it again")
         if kind == _COMPRESSED:
+            stream = zlib.decompressobj()
             try:
-                stream = zlib.decompressobj()
-                size = len(stream.decompress(content[at + 8 : at + 8 + length], LARGEST_VARIABLE))
-            except zlib.error:
-                return  # scipy names what is wrong
-            if size >= LARGEST_VARIABLE:
+                variable = stream.decompress(content[at + 8 : at + 8 + length], LARGEST_VARIABLE)
+            except zlib.error as error:
+                raise BrokenScene(f"{path}: damaged ({brief(error)}); fetch or unpack it again") from error
+            if len(variable) >= LARGEST_VARIABLE:
                 raise BrokenScene(f"{path}: a variable of more than {LARGEST_VARIABLE} bytes is no label map")
+            if not stream.eof or int.from_bytes(variable[4:8], order) + 8 != len(variable):
+                raise BrokenScene(f"{path}: the MATLAB file is cut off or damaged; fetch or unpack it again")
         at += 8 + length
 
 
