@@ -30,7 +30,8 @@ ANY = (70, 100)  # of a view that may have any size: no multiple of what the net
 def built(method):
     """A network of the method with made-up weights that do not leave every answer at one half."""
     torch.manual_seed(0)
-    network = method_package(method).build({"variant": "mini", "network_options": {}}).eval()
+    options = {"first_size": 48} if method == "clicklite" else {}  # its later views are of 64
+    network = method_package(method).build({"variant": "mini", "network_options": options}).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim == 1:

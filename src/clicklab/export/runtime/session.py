@@ -119,22 +119,22 @@ class Session:
         if rule is None or len(clicks) <= rule["skip_clicks"]:
             return kept, whole, size
         positive = [(y, x) for y, x, label in clicks if label == 1]
-        wanted = whole
-        if self.state.probability is not None and not self.state.given:
-            rows, columns = (np.flatnonzero((self.probability > rule["probability"]).any(axis)) for axis in (1, 0))
-            if len(rows):
-                ys = [int(rows[0]), int(rows[-1]), *(int(y) for y, _ in positive)]
-                xs = [int(columns[0]), int(columns[-1]), *(int(x) for _, x in positive)]
-                (y0, y1), (x0, x1) = (_widened(min(side), max(side), rule) for side in (ys, xs))
-                wanted = max(0, y0), max(0, x0), min(size[0] - 1, y1), min(size[1] - 1, x1)
-            elif rule["skip_clicks"] >= 0:
-                return None, whole, size
+        wanted, target = whole, rule.get("first_size") or rule["target_size"]
+        known = self.probability if self.state.probability is not None and not self.state.given else None
+        found = np.zeros((1, 1), bool) if known is None else known > rule["probability"]
+        rows, columns = (np.flatnonzero(found.any(axis)) for axis in (1, 0))
+        if len(rows):
+            ys = [int(rows[0]), int(rows[-1]), *(int(y) for y, _ in positive)]
+            xs = [int(columns[0]), int(columns[-1]), *(int(x) for _, x in positive)]
+            (y0, y1), (x0, x1) = (_widened(min(side), max(side), rule) for side in (ys, xs))
+            wanted = max(0, y0), max(0, x0), min(size[0] - 1, y1), min(size[1] - 1, x1)
+            target = rule["target_size"]
         elif rule["skip_clicks"] >= 0:
             return None, whole, size
         holds = kept is not None and all(kept[0] <= y < kept[2] and kept[1] <= x < kept[3] for y, x in positive)
         if not holds or _overlap(wanted, kept) < rule["recompute_iou"]:
             kept = wanted
-        target, sides = rule["target_size"], (kept[2] - kept[0] + 1, kept[3] - kept[1] + 1)
+        sides = kept[2] - kept[0] + 1, kept[3] - kept[1] + 1
         if isinstance(target, int):
             target = [max(1, round(side * target / max(sides))) for side in sides]
         return kept, kept, (target[0], target[1])
