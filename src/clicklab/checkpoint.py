@@ -21,7 +21,7 @@ from clicklab.external_checkpoint import (
     plain_weights,
     read_foreign,
 )
-from clicklab.methods import METHODS, method_package
+from clicklab.methods import METHODS, method_package, official_method
 from clicklab.nn.network import ClickNetwork
 from clicklab.nn.variants import check_options
 from clicklab.shipped import checkpoint_path
@@ -210,11 +210,14 @@ def _official(checkpoint: dict[str, Any], method: str | None) -> tuple[str, Clic
             "weights of a ClickLab network without its settings: take the run's checkpoint, or what `clicklab convert` "
             "makes of it"
         )
-    name = method or next((name for name in METHODS if method_package(name).matches(weights)), None)
+    name = method or official_method(weights)
     if name is None:
         raise ValueError(_unknown(checkpoint, weights))
+    package = method_package(name)
+    if not hasattr(package, "from_official"):
+        raise ValueError(f"no weights of {name} were released: take a checkpoint that ClickLab wrote")
     with no_larger_than(weights):
-        network = method_package(name).from_official({"state_dict": weights, "config": checkpoint.get("config")})
+        network = package.from_official({"state_dict": weights, "config": checkpoint.get("config")})
     check_options(type(network), network.arguments)  # what the file records need not be of the right type
     return name, network
 

@@ -10,7 +10,7 @@ from official_simpleclick import official_checkpoint
 import clicklab
 from clicklab.checkpoint import convert, load
 from clicklab.external_checkpoint import read_foreign
-from clicklab.methods import METHODS, method_package
+from clicklab.methods import method_package
 from clicklab.methods.simpleclick import SimpleClickNet
 from clicklab.records import Clicks
 
@@ -183,14 +183,6 @@ def test_truncated_and_absent_files(trained, tmp_path):
         load(tmp_path / "nothing-here.ckpt")
     with pytest.raises(ValueError, match="a folder"):
         load(tmp_path.parent)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_offers_what_loading_needs(name):
-    package = method_package(name)
-    assert callable(package.build)
-    assert callable(package.from_official)
-    assert not package.matches({})
 
 
 def test_unknown_method():

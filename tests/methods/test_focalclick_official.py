@@ -16,7 +16,7 @@ from clicklab.checkpoint import load
 from clicklab.evaluation.play import play
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.predictor import predictor_for
-from clicklab.methods import METHODS, method_package
+from clicklab.methods import official_method
 from clicklab.methods.focalclick import FocalClickNet, from_official, matches
 from clicklab.nn.coarse_to_fine_keys import read_official
 from clicklab.records import Clicks
@@ -79,7 +79,7 @@ def test_architecture_from_the_keys(name, keys, parameters):
         network = FocalClickNet(**arguments)
     assert arguments["backbone"] == NAMES[name]
     assert renamed.keys() == network.state_dict().keys()
-    assert [other for other in METHODS if method_package(other).matches(weights)] == ["focalclick"]
+    assert official_method(weights) == "focalclick"
 
 
 @pytest.mark.parametrize(("name", "radius"), [("segformerb0", 3), ("hrnet18s", 2)])

@@ -13,7 +13,7 @@ from clicklab.evaluation.play import play
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.external_checkpoint import rename_keys
 from clicklab.inference.predictor import predictor_for
-from clicklab.methods import METHODS, method_package
+from clicklab.methods import official_method
 from clicklab.methods.icmformer import VARIANTS, ICMFormerSwin, ICMFormerViT, from_official, matches
 from clicklab.methods.icmformer.official import KEYS, SWIN_KEYS, infer_arguments, infer_swin_arguments
 from data_modules.datasets import open_dataset
@@ -54,7 +54,7 @@ def test_grabcut_plays_as_officially(name, shared_data):
 @pytest.mark.parametrize("name", [*VIT, *SWIN])
 def test_keys_name_the_method(name):
     weights = {key: torch.empty(shape, device="meta") for key, shape in official_shapes(name).items()}
-    assert [method for method in METHODS if method_package(method).matches(weights)] == ["icmformer"]
+    assert official_method(weights) == "icmformer"
 
 
 @pytest.mark.parametrize("name", ["base", "large", "huge", "swin_base", "swin_small"])

@@ -34,6 +34,7 @@ COMMANDS = {
     "sweep": "run a sweep file here: grid, random or Bayesian, resumable",
     "export": "a network as ONNX graphs with a runtime that needs no torch",
     "demo": "train a small network on generated shapes, measure and draw it",
+    "new-method": "write the files of a new method that trains and passes the contract tests",
 }
 # What other tools call these commands.
 HABITS = {

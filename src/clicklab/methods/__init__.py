@@ -1,18 +1,19 @@
-"""The methods by name. A method's package is imported when asked for, and offers what `clicklab.checkpoint` needs:
+"""The methods by name. A method's package is imported on demand and offers what `clicklab.checkpoint` needs:
 
-* `build(hyper_parameters) -> network` from the plain values that a training run or `convert` stored,
-* `matches(state_dict) -> bool` whether the keys of an official file are those of this method,
-* `from_official(checkpoint) -> network` the network with the weights of an official file.
+* `build(hyper_parameters) -> network`, from the plain values that a training run or `convert` stored;
+* where weights were released, `matches(state_dict) -> bool`, whether a file's keys are this method's, and
+  `from_official(checkpoint) -> network`, the network with the file's weights.
 
 A network has `arguments`, the plain values that its constructor was given.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType
 
-from torch import nn
+from torch import Tensor, nn
 
 METHODS: dict[str, str] = {
     "ritm": "clicklab.methods.ritm",
@@ -35,6 +36,15 @@ def method_package(name: str) -> ModuleType:
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
     return import_module(METHODS[name])
+
+
+def official_method(weights: Mapping[str, Tensor]) -> str | None:
+    """The method whose released files have these keys; None if there is none."""
+    for name in METHODS:
+        matches = getattr(method_package(name), "matches", None)
+        if matches is not None and matches(weights):
+            return name
+    return None
 
 
 def method_of(network: nn.Module) -> str:

@@ -5,32 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
-
 from clicklab.methods.clicklite.net import VARIANTS, ClickLiteNet
 
-__all__ = ["VARIANTS", "ClickLiteNet", "build", "from_official", "matches"]
+__all__ = ["VARIANTS", "ClickLiteNet", "build"]
 
 
 def build(hyper_parameters: Mapping[str, Any]) -> ClickLiteNet:
     """The network from the plain values of a checkpoint."""
     return ClickLiteNet.from_hyper_parameters(hyper_parameters)
-
-
-def matches(weights: Mapping[str, Tensor]) -> bool:
-    """Whether an official file is one of this method: there is none but our own checkpoints."""
-    del weights
-    return False
-
-
-def from_official(checkpoint: Mapping[str, Any]) -> nn.Module:
-    """Nothing to read.
-
-    Raises:
-        ValueError: always.
-    """
-    del checkpoint
-    raise ValueError("ClickLite has no files but ClickLab's own, which say so themselves")
 
 
 def __getattr__(name: str) -> Any:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from clicklab.methods.disnet.net import VARIANTS, DISNetNet
-from clicklab.methods.disnet.official import build, from_official, matches
 
-__all__ = ["VARIANTS", "DISNetNet", "build", "from_official", "matches"]
+__all__ = ["VARIANTS", "DISNetNet", "build"]
+
+
+def build(hyper_parameters: Mapping[str, Any]) -> DISNetNet:
+    """The network from the plain values of a checkpoint."""
+    return DISNetNet.from_hyper_parameters(hyper_parameters)
 
 
 def __getattr__(name: str) -> Any:
