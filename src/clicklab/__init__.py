@@ -11,20 +11,41 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clicklab.api import evaluate
     from clicklab.checkpoint import load
+    from clicklab.evaluation.protocol import EvaluationProtocol
     from clicklab.hub import save
+    from clicklab.inference.options import InferenceOptions
     from clicklab.inference.predictor import predictor_for
     from clicklab.inference.session import Session
+    from clicklab.nn.network import ClickNetwork, as_click_network
     from clicklab.records import Batch, Clicks, EvaluationObject, Prediction
 
 __version__ = "0.1.0"
-__all__ = ["Batch", "Clicks", "EvaluationObject", "Prediction", "Session", "evaluate", "load", "predictor_for", "save"]
+__all__ = [
+    "Batch",
+    "ClickNetwork",
+    "Clicks",
+    "EvaluationObject",
+    "EvaluationProtocol",
+    "InferenceOptions",
+    "Prediction",
+    "Session",
+    "as_click_network",
+    "evaluate",
+    "load",
+    "predictor_for",
+    "save",
+]
 
 _HOMES = {
     "Batch": "clicklab.records",
+    "ClickNetwork": "clicklab.nn.network",
     "Clicks": "clicklab.records",
     "EvaluationObject": "clicklab.records",
+    "EvaluationProtocol": "clicklab.evaluation.protocol",
+    "InferenceOptions": "clicklab.inference.options",
     "Prediction": "clicklab.records",
     "Session": "clicklab.inference.session",
+    "as_click_network": "clicklab.nn.network",
     "evaluate": "clicklab.api",
     "load": "clicklab.checkpoint",
     "predictor_for": "clicklab.inference.predictor",
