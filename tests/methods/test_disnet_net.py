@@ -13,7 +13,7 @@ from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.mask_prediction import ViewPrediction
 from clicklab.inference.predictor import predictor_for
 from clicklab.inference.session import Session
-from clicklab.methods.disnet import DISNetNet, build, from_official
+from clicklab.methods.disnet import DISNetNet, build
 from clicklab.methods.disnet.predictor import like_the_view
 from clicklab.methods.disnet.state import Chosen, Proposals
 from clicklab.methods.piclick import PiClickNet
@@ -156,8 +156,6 @@ def test_wrong_arguments():
     ):
         with pytest.raises(ValueError, match=message):
             mini(**options)
-    with pytest.raises(ValueError, match="no checkpoint of DISNet was ever released"):
-        from_official({})
 
 
 def test_rebuilt_from_its_arguments():
