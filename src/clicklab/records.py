@@ -151,9 +151,13 @@ class ObjectTable:
         return torch.stack([getattr(self, column.name).long() for column in fields(self)])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # as numbers: a data worker would hand over every one of these small tensors in a shared file of its own, which
-        # takes longer than the images do and runs out of open files
-        return _unpickled, (self.packed().cpu().numpy(), self.ids.device)
+        """Pickles the table as one numpy array.
+
+        A data worker passes every tensor through a shared-memory file of its own. Six small tensors per sample would
+        take longer than the images do, and exhaust the limit of open files.
+        """
+        columns = self.packed().cpu().numpy()
+        return _unpickled, (columns, self.ids.device)
 
 
 def split_tables(packed: Tensor, lengths: Sequence[int]) -> tuple[ObjectTable, ...]:

@@ -208,7 +208,7 @@ def test_every_law_clicks_all_of_its_pixels_and_no_other(name):
         probability, target = (part[sample : sample + 1, :, :16, :16] for part in training_case())
         expected = rule(inner_depth(probability[0, 0].numpy(), target[0, 0].numpy()))
         many = [part.expand(4000, -1, -1, -1) for part in (probability, target)]
-        yx, label = training_click(*many, torch.Generator().manual_seed(1), law=law, first=first)
+        yx, label = training_click(*many, torch.Generator().manual_seed(1), sampling=law, first=first)
         hits = np.zeros((16, 16))
         np.add.at(hits, tuple(yx.long().T.numpy()), 1)
         assert expected.any() and hits[~expected].sum() == 0
@@ -222,7 +222,7 @@ def test_kinds_of_clicks_come_in_their_shares():
     target[..., 3:28, 3:28] = 1  # greatest depth 13, at (15, 15) alone
     many = [part.expand(6000, -1, -1, -1) for part in (torch.zeros_like(target), target)]
     law = CorrectiveClickSampling(centre=0.2, border=0.5, border_depth=2)
-    yx, label = training_click(*many, torch.Generator().manual_seed(2), law=law)
+    yx, label = training_click(*many, torch.Generator().manual_seed(2), sampling=law)
     depth = 13 - (yx - 15).abs().amax(dim=1)
     # the official rule, 0.3 of all, hits the centre once in 13 x 13
     for share, expected in (((depth == 13), 0.2 + 0.3 / 169), ((depth <= 2), 0.5), ((depth > 6.5), 0.5)):
@@ -237,7 +237,7 @@ def test_samples_without_an_error_get_no_click_under_any_law():
         CorrectiveClickSampling(border=1),
         CorrectiveClickSampling(centre=0.5, border=0.5),
     ):
-        yx, label = training_click(probability, target, torch.Generator().manual_seed(0), law=law)
+        yx, label = training_click(probability, target, torch.Generator().manual_seed(0), sampling=law)
         assert (yx[0].tolist(), int(label[0])) == ([-1.0, -1.0], -1) and (label[1:] >= 0).all()
 
 
@@ -266,6 +266,6 @@ def test_pixels_are_drawn_alike_away_from_the_cpu():
     allowed[:, 7] = True
     chance = torch.rand(200, generator=generator, dtype=torch.float64)
     chance[:2] = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
-    found = next_click._drawn(allowed.as_subclass(Elsewhere), chance).as_subclass(torch.Tensor)
-    assert torch.equal(found, next_click._drawn(allowed, chance))
+    found = next_click._draw(allowed.as_subclass(Elsewhere), chance).as_subclass(torch.Tensor)
+    assert torch.equal(found, next_click._draw(allowed, chance))
     assert allowed.gather(1, found[:, None]).all()

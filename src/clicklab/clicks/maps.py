@@ -11,18 +11,18 @@ import math
 import torch
 from torch import Tensor
 
-from clicklab.records import EMPTY, Clicks
+from clicklab.records import EMPTY, NEGATIVE, POSITIVE, Clicks
 
 
 def disk_maps(clicks: Clicks, size: tuple[int, int], radius: float) -> Tensor:
     """One map of disks for the positive clicks and one for the negative ones.
 
-    A pixel belongs to a disk when its squared distance to the (unrounded) click is at most radius^2. Only the small
-    window round each click is looked at, so time and memory do not grow with clicks x pixels.
+    A pixel belongs to a disk when its squared distance to the unrounded click is at most radius^2. Only a small window
+    around each click is computed, so time and memory do not grow with the product of clicks and pixels.
 
     Args:
-        clicks: in pixels of the map, possibly outside; as officially, one with both coordinates negative is left out.
-            Of either precision: official zoom-in hands over float64, on which a rim pixel may depend.
+        clicks: in pixels of the map; they may lie outside. As in official code, a click with both coordinates negative
+            is left out. float32 or float64: official zoom-in gives float64, on which a pixel of the rim may depend.
         size: (H, W) of the map.
         radius: in pixels; 5 in RITM and SimpleClick.
 
@@ -31,30 +31,40 @@ def disk_maps(clicks: Clicks, size: tuple[int, int], radius: float) -> Tensor:
     """
     height, width = size
     yx, device = clicks.yx, clicks.yx.device
+    batch = len(clicks)
+
+    # rows and columns of the window around each click: (B, N, window)
     reach = math.ceil(radius)
     offset = torch.arange(-reach, reach + 2, device=device)
-    # (B, N, window): the rows and the columns that the disk can touch
     rows, columns = (yx.floor().long()[..., None] + offset).unbind(dim=2)
-    # the official order of roundings (difference, then float32), which decides pixels that lie exactly on the rim
-    row_part, column_part = (rows - yx[..., :1]).float().square(), (columns - yx[..., 1:]).float().square()
-    covered = row_part[..., :, None] + column_part[..., None, :] <= radius**2
-    covered &= ((rows >= 0) & (rows < height))[..., :, None] & ((columns >= 0) & (columns < width))[..., None, :]
-    covered &= ((clicks.label != EMPTY) & (yx.amax(dim=2) >= 0))[..., None, None]
 
-    channel = 2 * torch.arange(len(clicks), device=device)[:, None] + (clicks.label != 1)
+    # pixels of the window inside the disk: (B, N, window, window). The difference is taken before the rounding to
+    # float32, as in official code: that decides pixels exactly on the rim.
+    row_distance = (rows - yx[..., :1]).float().square()
+    column_distance = (columns - yx[..., 1:]).float().square()
+    covered = row_distance[..., :, None] + column_distance[..., None, :] <= radius**2
+
+    # and inside the image, of a click that exists
+    row_exists, column_exists = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+    click_exists = (clicks.label != EMPTY) & (yx.amax(dim=2) >= 0)
+    covered &= row_exists[..., :, None] & column_exists[..., None, :]
+    covered &= click_exists[..., None, None]
+
+    # place of each pixel in the flattened maps (B, 2, H, W); all uncovered pixels share one extra cell behind them, so
+    # that no boolean index makes the processor wait for the device
+    channel = 2 * torch.arange(batch, device=device)[:, None] + (clicks.label != 1)
     pixel = (channel[..., None, None] * height + rows[..., :, None]) * width + columns[..., None, :]
-    # what is not covered goes into one cell behind the maps: no boolean indexing, so the device is never waited for
-    cells = len(clicks) * 2 * height * width
+    cells = batch * 2 * height * width
     maps = torch.zeros(cells + 1, device=device)
     maps.scatter_(0, pixel.where(covered, cells).flatten(), 1.0)
-    return maps[:cells].view(len(clicks), 2, height, width)
+    return maps[:cells].view(batch, 2, height, width)
 
 
 def decay_maps(clicks: Clicks, size: tuple[int, int], cells: tuple[int, int], radius: Tensor) -> Tensor:
-    """How near each cell of a feature map is to the clicks: 1 at a click, falling linearly to 0 at its radius.
+    """Proximity of each cell of a feature map to the clicks: 1 at a click, falling linearly to 0 at its radius.
 
-    Every cell takes the largest value of all clicks of a sign. That is formula 5 of DISNet where all radii are equal,
-    and the only reading that fits when the first click reaches farther (A-13 of docs/methods/disnet.md).
+    A cell takes the maximum over the clicks of a sign. With equal radii this is formula 5 of DISNet; with a larger
+    radius for the first click it is the only reading that fits (A-13 of docs/methods/disnet.md).
 
     Args:
         clicks: in pixels of the image; distances go from the unrounded click to the middles of the cells.
@@ -65,15 +75,20 @@ def decay_maps(clicks: Clicks, size: tuple[int, int], cells: tuple[int, int], ra
     Returns:
         (B, 2, h, w) float32 in 0..1: positive, negative; 0 where there is no click of that sign.
     """
-    squared = []
+    squared = []  # distance along each axis: (B, N, h) and (B, N, w)
     for axis, (count, side) in enumerate(zip(cells, size, strict=True)):
         place = (clicks.yx[..., axis : axis + 1] + 0.5) * (count / side) - 0.5
         squared.append((place - torch.arange(count, device=place.device, dtype=place.dtype)).square())
-    distance = (squared[0][..., :, None] + squared[1][..., None, :]).sqrt()
+    distance = (squared[0][..., :, None] + squared[1][..., None, :]).sqrt()  # (B, N, h, w)
     near = (1 - distance / radius.to(distance)[:, None, None]).clamp_min(0.0)
-    none = near.new_zeros(len(clicks), 1, *cells)  # so that there is a largest value without any slot
-    signs = [near * (clicks.label == sign)[..., None, None] for sign in (1, 0)]
-    return torch.stack([torch.cat([none, one], dim=1).amax(1) for one in signs], dim=1)
+
+    # the maximum over the clicks of each sign; a map of zeros stands in where a sample has none
+    nothing = near.new_zeros(len(clicks), 1, *cells)
+    maps = []
+    for sign in (POSITIVE, NEGATIVE):
+        of_this_sign = near * (clicks.label == sign)[..., None, None]
+        maps.append(torch.cat([nothing, of_this_sign], dim=1).amax(1))
+    return torch.stack(maps, dim=1)
 
 
 def sine_encoding(yx: Tensor, size: tuple[int, int], channels: int, temperature: float = 10000.0) -> Tensor:

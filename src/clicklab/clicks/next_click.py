@@ -1,4 +1,4 @@
-"""Where the annotator clicks next: the evaluation robot and the training annotator.
+"""Where the simulated user clicks next, in evaluation and in training.
 
 Sources: docs/protocol.md#the-next-click, docs/training.md#corrective-clicks. Both work on whole batches, on the device
 of the masks.
@@ -18,18 +18,18 @@ from clicklab.records import EMPTY, IGNORE
 
 @dataclass(frozen=True)
 class CorrectiveClickSampling:
-    """Where in the deeper error the training annotator clicks; depth is the distance to the error's outline in pixels.
+    """Where in the deeper error a click falls during training. Depth is the distance in pixels to the error's outline.
 
-    The defaults are the law of all released codes: every click goes to a pixel deeper than half the greatest depth.
-    iCMFormer's paper "combines the centre point and a random point near the borders" without numbers (its code does
-    not): our reading is `centre` 0.5 and `border` 0.5.
+    The defaults are those of all released codes: a click falls on a pixel deeper than half the greatest depth.
+    iCMFormer's paper "combines the centre point and a random point near the borders", without numbers, and its code
+    does not; our reading is `centre` 0.5 and `border` 0.5.
 
     Attributes:
-        ratio: a click goes to a pixel deeper than the greatest depth divided by this.
-        first_ratio: the same of a dialogue's first click (DISNet, after RITM's `get_point_candidates`: 1.7).
-        centre: share of later clicks that go to the deepest pixel instead.
-        border: share of later clicks that go to a pixel close to the outline instead.
-        border_depth: how deep such a pixel lies at most.
+        ratio: a click falls on a pixel deeper than the greatest depth divided by this.
+        first_ratio: the same for the first click of a dialogue (DISNet, after RITM's `get_point_candidates`: 1.7).
+        centre: share of later clicks that fall on the deepest pixel instead.
+        border: share of later clicks that fall close to the outline instead.
+        border_depth: greatest depth of such a pixel.
     """
 
     ratio: float = 2.0
@@ -51,11 +51,11 @@ OFFICIAL = CorrectiveClickSampling()
 
 
 def robot_click(pred: Tensor, target: Tensor, clicked: Tensor) -> tuple[Tensor, Tensor]:
-    """The official evaluation robot: the deepest point of the deepest error.
+    """The click of the official evaluation: the deepest pixel of the deeper error.
 
-    A click is positive when the deepest missed pixel is strictly deeper than the deepest excess pixel; of equally deep
-    pixels the first in row-major order is taken. Where no error is left it answers, as officially, with a negative
-    click at (0, 0). Images of different sizes may share a batch when `target` is filled up with -1 at bottom and right.
+    A click is positive if the deepest missed pixel is strictly deeper than the deepest excess pixel. Of equally deep
+    pixels the first in row-major order is taken. Where no error is left, the click is negative and falls on (0, 0), as
+    in official code. Images of different sizes may share a batch if `target` is padded with -1 at bottom and right.
 
     Args:
         pred: (B, H, W) bool, the current mask.
@@ -76,54 +76,64 @@ def training_click(
     target: Tensor,
     generator: torch.Generator | None = None,
     threshold: float = 0.49,
-    law: CorrectiveClickSampling = OFFICIAL,
+    sampling: CorrectiveClickSampling = OFFICIAL,
     first: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """The training annotator: a uniformly random pixel of those in the deeper error that the law allows.
+    """The click of a training round: a uniformly random one of the allowed pixels in the deeper error.
 
-    As in the official `get_next_points`, a probability equal to the threshold is no error and ignored pixels count as
-    background. Different from it: depths are exact, the official ones are OpenCV's approximation with a 5 x 5 mask.
+    As in the official `get_next_points`, a probability equal to the threshold is no error, and ignored pixels count as
+    background. Depths are exact here; the official ones are OpenCV's approximation with a 5 x 5 mask.
 
     Args:
         probability: (B, 1, H, W) the mask that the user is shown.
         target: (B, 1, H, W), 1 object, 0 background, -1 ignore.
         generator: on the device of the masks; None uses torch's global one. One number is drawn per sample, and one
-            more where the law has several kinds of clicks.
+            more if there are several kinds of clicks.
         threshold: probability that separates object from background.
-        law: how deep the click lies.
-        first: it is the first click of the dialogues.
+        sampling: which pixels of the error are allowed.
+        first: whether this is the first click of the dialogues.
 
     Returns:
         yx (B, 2) float32 and label (B,) int8: 1 positive, 0 negative; -1 with yx -1 where there is no error.
     """
     shown, wanted = probability[:, 0].float(), target[:, 0] > 0.5
-    depth, deepest, positive = deeper_of_two(wanted & (shown < threshold), ~wanted & (shown > threshold))
+    missed = wanted & (shown < threshold)
+    excess = ~wanted & (shown > threshold)
+    depth, deepest, positive = deeper_of_two(missed, excess)  # (B, H, W) of the deeper error, (B,), (B,)
     depth = depth.flatten(1)
-    allowed = depth > (deepest / (law.first_ratio if first else law.ratio))[:, None]
-    if not first and law.centre + law.border > 0:
+
+    # (B, H * W) bool: where the click may fall
+    ratio = sampling.first_ratio if first else sampling.ratio
+    allowed = depth > (deepest / ratio)[:, None]
+    if not first and sampling.centre + sampling.border > 0:
         kind = torch.rand(len(depth), 1, generator=generator, device=depth.device, dtype=torch.float64)
-        allowed = torch.where(kind < law.centre, depth == deepest[:, None], allowed)
-        allowed = torch.where(kind >= 1 - law.border, (depth > 0) & (depth <= law.border_depth), allowed)
+        in_centre, near_border = depth == deepest[:, None], (depth > 0) & (depth <= sampling.border_depth)
+        allowed = torch.where(kind < sampling.centre, in_centre, allowed)
+        allowed = torch.where(kind >= 1 - sampling.border, near_border, allowed)
+
     chance = torch.rand(len(depth), generator=generator, device=depth.device, dtype=torch.float64)
-    index = _drawn(allowed, chance)
+    index = _draw(allowed, chance)
     found = deepest > 0
     yx = torch.where(found[:, None], _pixel(index, probability.shape[-1]), -1.0)
     return yx, torch.where(found, positive.to(torch.int8), EMPTY)
 
 
-def _drawn(allowed: Tensor, chance: Tensor) -> Tensor:
-    """(B,) index of one True of each row of `allowed` (B, N); any number where a row has none.
+def _draw(allowed: Tensor, chance: Tensor) -> Tensor:
+    """(B,) index of one True in each row of `allowed` (B, N); any number for a row without one.
 
     Args:
         allowed: bool.
-        chance: (B,) float64 in [0, 1): the place among the row's True.
+        chance: (B,) float64 in [0, 1), which of the row's True values is taken.
     """
-    if allowed.device.type == "cpu":  # here a look at every row costs a tenth of sums over all of them
-        places = [np.flatnonzero(row) for row in allowed.numpy()]
-        chosen = zip(places, chance.tolist(), strict=True)
-        return torch.tensor([int(place[int(part * len(place))]) if len(place) else 0 for place, part in chosen])
-    rank = allowed.cumsum(dim=1, dtype=torch.int32)
-    return torch.searchsorted(rank, (chance * rank[:, -1]).int()[:, None] + 1).squeeze(1)
+    if allowed.device.type == "cpu":  # row by row takes a tenth of the time of the cumulative sums below
+        drawn = []
+        for row, part in zip(allowed.numpy(), chance.tolist(), strict=True):
+            places = np.flatnonzero(row)
+            drawn.append(int(places[int(part * len(places))]) if len(places) else 0)
+        return torch.tensor(drawn)
+    rank = allowed.cumsum(dim=1, dtype=torch.int32)  # the n-th True of a row has rank n
+    wanted = (chance * rank[:, -1]).int() + 1
+    return torch.searchsorted(rank, wanted[:, None]).squeeze(1)
 
 
 def _pixel(index: Tensor, width: int) -> Tensor:

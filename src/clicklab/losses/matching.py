@@ -1,4 +1,4 @@
-"""Set losses: which predicted mask answers for which of several possible targets (Carion et al., ECCV 2020)."""
+"""Matching for set losses: which predicted mask is paired with which target (Carion et al., ECCV 2020)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def mask_cost(
     alpha: float = 0.25,
     dice_epsilon: float = 1.0,
 ) -> Tensor:
-    """What it costs to let mask q answer for target n; lower is better. No gradient flows through it.
+    """Cost of pairing mask q with target n, without gradient.
 
     Source: docs/methods/piclick.md#losses (MaskFormer's cost: focal term averaged over pixels, dice).
 
@@ -35,14 +35,18 @@ def mask_cost(
     Returns:
         (B, Q, N) float32.
     """
+    # targets and, in the last column, the pixels that count: (B, HW, N + 1)
     wanted = targets.flatten(2).float()
     seen = torch.ones_like(wanted[:, :1]) if counted is None else counted.flatten(2).float()
-    # in place and as matrix products: at full size every further pass over the logits is felt
     wanted = torch.cat([wanted * seen, seen], dim=1).transpose(1, 2)
+
+    # focal cost of each pixel (B, Q, HW), were it object (`inside`) or background (`outside`). In place: at full size
+    # every further pass over the logits costs noticeable time.
     probability = logits.float().sigmoid().flatten(2)
     missing = 1 - probability
     inside = missing.square().mul_((probability + _EPSILON).log_()).mul_(-alpha)
     outside = probability.square().mul_(missing.add_(_EPSILON).log_()).mul_(alpha - 1)
+    # sums over pixels as matrix products: (B, Q, N + 1)
     with torch.autocast(logits.device.type, enabled=False):
         shown = torch.bmm(probability, wanted)
         focal = torch.bmm(inside.sub_(outside), wanted[..., :-1]) + torch.bmm(outside, wanted[..., -1:])
@@ -52,17 +56,17 @@ def mask_cost(
 
 
 def assign(cost: Tensor, valid: Tensor) -> Tensor:
-    """The cheapest one-to-one assignment of every matrix; the device is waited for once for all of them.
+    """The cheapest one-to-one assignment of each cost matrix. The costs are copied from the device once.
 
     Args:
         cost: (P, B, Q, N).
-        valid: (B, N) bool, False for targets that only fill up the batch.
+        valid: (B, N) bool, False for padding.
 
     Returns:
         (4, M) int64 on the device of `cost`: index into P, B, Q and N of every match, ordered by P, B and Q. Each
         matrix has min(Q, number of its valid targets) matches.
     """
-    # not-a-number would end the run; such a step is the business of the loss, not of the assignment
+    # NaN would stop the solver; a loss that is not finite is handled where losses are
     padded = cost.detach().float().nan_to_num(nan=1e6, posinf=1e6, neginf=-1e6)
     host = padded.masked_fill(~valid[:, None], torch.inf).cpu().numpy()
     columns = [np.flatnonzero(np.isfinite(sample[0])) for sample in host[0]]

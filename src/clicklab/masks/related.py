@@ -86,10 +86,10 @@ def hierarchy_sets(batch: Batch, centres: Tensor, most: int = 7) -> RelatedSets:
 
 
 def proximity_sets(batch: Batch, centres: Tensor, neighbours: int = 3, most: int = 7) -> RelatedSets:
-    """The centre, alone and with every choice of the objects that it touches: fewer first, larger contacts first.
+    """Unions of the centre with every subset of the objects that it touches: small subsets first, then large contacts.
 
-    Objects touch when their masks, each dilated by 3 x 3, share a pixel; the shared pixels are the contact [A-33].
-    Neither the centre's ancestors nor its descendants count: these belong to `hierarchy_sets`.
+    Objects touch when their masks, each dilated by a 3 x 3 square, share a pixel; the shared pixels are the contact
+    [A-33]. Ancestors and descendants of the centre do not count: they belong to `hierarchy_sets`.
 
     Args:
         batch: with `layers` and `objects`.
@@ -102,21 +102,34 @@ def proximity_sets(batch: Batch, centres: Tensor, neighbours: int = 3, most: int
     """
     objects = padded_objects(batch)
     assert batch.layers is not None
-    centre = _position(objects, centres)
-    alone = rendered(batch.layers, objects.ids, centre[:, None])
+    centre = _position(objects, centres)  # (B, N)
+    alone = rendered(batch.layers, objects.ids, centre[:, None])  # (B, 1, H, W)
+
+    # the neighbours with the largest contacts: (B, neighbours, N), one object each
     contact = _contacts(batch.layers, objects, centres, alone) * ~_relatives(objects, centre)
     shared, order = contact.topk(min(neighbours, contact.shape[1]), dim=1, sorted=True)
-    touching = one_hot(order, contact.shape[1]).bool() & (shared > 0)[..., None]  # (B, neighbours, N)
-    choices = [c for k in range(order.shape[1] + 1) for c in combinations(range(order.shape[1]), k)]
-    members = torch.stack([centre | touching[:, list(c)].any(1) for c in choices], dim=1)
-    there = torch.stack([centre.any(1) & (shared[:, list(c)] > 0).all(1) for c in choices], dim=1)
-    first = kept_first(there)[:, : min(most, max(1, int(there.sum(1).max())))]
+    touching = one_hot(order, contact.shape[1]).bool() & (shared > 0)[..., None]
+
+    # all subsets of the neighbours, as members (B, subsets, N); one exists where all of its neighbours do
+    count = order.shape[1]
+    subsets = [list(subset) for size in range(count + 1) for subset in combinations(range(count), size)]
+    members = torch.stack([centre | touching[:, subset].any(1) for subset in subsets], dim=1)
+    exists = torch.stack([centre.any(1) & (shared[:, subset] > 0).all(1) for subset in subsets], dim=1)
+
+    # the first `most` of those that exist, drawn as masks
+    longest = min(most, max(1, int(exists.sum(1).max())))
+    first = kept_first(exists)[:, :longest]
     members = members.gather(1, first[..., None].expand(-1, -1, members.shape[2]))
-    sets = _compact(rendered(batch.layers, objects.ids, members), there.gather(1, first))
-    away = -alone.float()
-    for size in ((2 * ERODED + 1, 1), (1, 2 * ERODED + 1)):  # the image's border is no outline
-        away = max_pool2d(away, size, 1, padding=(size[0] // 2, size[1] // 2))
-    return RelatedSets(sets, _region(away < 0, alone))
+    sets = _compact(rendered(batch.layers, objects.ids, members), exists.gather(1, first))
+    return RelatedSets(sets, _region(_eroded(alone), alone))
+
+
+def _eroded(mask: Tensor) -> Tensor:
+    """A mask (B, 1, H, W) bool eroded by a square of `ERODED` pixels reach; the border of the image is no outline."""
+    outside = -mask.float()
+    for size in ((2 * ERODED + 1, 1), (1, 2 * ERODED + 1)):  # the square, one axis after the other
+        outside = max_pool2d(outside, size, 1, padding=(size[0] // 2, size[1] // 2))
+    return outside < 0
 
 
 def _position(objects: PaddedObjects, centres: Tensor) -> Tensor:
@@ -153,14 +166,19 @@ def _contacts(layers: Tensor, objects: PaddedObjects, centres: Tensor, alone: Te
 
     Only pixels near both the centre and something else are looked at: the different ids in their 3 x 3 are counted.
     """
+    # pixels within the dilated centre and within something else that is dilated: P of them
     other = ((layers > 0) & (layers != centres[:, None, None, None])).any(1, keepdim=True)
     near = max_pool2d(torch.cat([alone, other], dim=1).float(), 3, 1, padding=1).amin(1) > 0
     b, y, x = near.nonzero(as_tuple=True)
+
+    # the ids in the 3 x 3 pixels around each, over all layers: (P, 9 L), sorted, so that equal ones are neighbours
     step = torch.arange(3, device=layers.device)
     dy, dx = step.repeat_interleave(3), step.repeat(3)
     around = pad(layers, (1, 1, 1, 1))[b[:, None], :, y[:, None] + dy, x[:, None] + dx].flatten(1).sort(1).values
     fresh = torch.ones_like(around, dtype=torch.bool)
     fresh[:, 1:] = around[:, 1:] != around[:, :-1]
+
+    # each pixel counts once for each different id around it
     highest = int(objects.ids.max()) + 1
     counts = torch.zeros(len(layers), highest + 1, dtype=torch.int64, device=layers.device)
     seen = around.clamp(0, highest).long()

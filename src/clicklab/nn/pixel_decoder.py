@@ -33,7 +33,7 @@ class EncoderLayer(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """Four pyramid maps to a fine map of mask features and three memories for a mask-query decoder.
+    """Turns four pyramid maps into a fine map of mask features and three memories for a mask-query decoder.
 
     Args:
         in_dims: channels of the pyramid, finest first; the finest only joins at the end.
@@ -86,21 +86,30 @@ class PixelDecoder(nn.Module):
             mask features (B, D, h, w) at the size of the finest map, and the others refined, coarsest first.
         """
         finest, *others = maps
+
+        # the three coarse maps at width D, coarsest first, as one sequence of tokens (B, N, D)
         levels = [conv(x) for conv, x in zip(self.input_convs, others[::-1], strict=True)]
         sizes: list[Size] = [(level.shape[-2], level.shape[-1]) for level in levels]
         tokens = torch.cat([level.flatten(2) for level in levels], dim=2).transpose(1, 2)
+
+        # what a token's place adds to queries (N, D), and where it samples around (N, 2)
         codes = [self.sine(size, tokens) + code for size, code in zip(sizes, self.level_encoding, strict=True)]
-        position, reference = torch.cat(codes), torch.cat([_centres(size, tokens) for size in sizes])
+        position = torch.cat(codes)
+        reference = torch.cat([_centres(size, tokens) for size in sizes])
         for layer in self.layers:
             tokens = layer(tokens, position, reference, sizes)
+
+        # back to maps: (B, D, h, w) for each level
         pieces = tokens.transpose(1, 2).split([height * width for height, width in sizes], dim=2)
         memories = [piece.unflatten(2, size) for piece, size in zip(pieces, sizes, strict=True)]
+
+        # the finest map joins the finest memory
         joined = upsampled_sum([self.lateral(finest), memories[-1]], (finest.shape[-2], finest.shape[-1]))
         return self.mask_feature(self.output(joined)), memories
 
 
 def _centres(size: Size, like: Tensor) -> Tensor:
-    """(h * w, 2) x and y of the middles of the cells of a map, in 0..1."""
+    """(h * w, 2) x and y of the cell centres of a map, in 0..1."""
     rows, columns = ((torch.arange(n, device=like.device, dtype=like.dtype) + 0.5) / n for n in size)
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     return torch.stack([x, y], dim=-1).flatten(0, 1)
