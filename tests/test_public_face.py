@@ -10,12 +10,12 @@ from pathlib import Path
 import clicklab
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SLOW_TO_IMPORT = ("torch", "lightning", "numpy", "cv2", "scipy", "timm", "matplotlib", "wandb")
+SLOW_TO_IMPORT = ("torch", "lightning", "cv2", "scipy", "timm", "matplotlib", "wandb")
 SHOW_HELP = f"""
 import sys
 from clicklab.commands.main import COMMANDS, TRAINING, main
 loaded = {{}}
-for words in ([], *([name] for name in (*TRAINING, *COMMANDS) if name != 'data')):
+for words in ([], *([name] for name in (*TRAINING, *COMMANDS))):
     try:
         main([*words, "--help"])
     except SystemExit as ended:

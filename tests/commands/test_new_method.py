@@ -37,10 +37,9 @@ def run(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("more", [[], ["--official", "--class-name", "CLICKY"]], ids=["plain", "official"])
-def test_a_new_method_passes_the_contract_tests_and_is_well_formed(repository, more):
-    assert run(repository, "clicklab", "new-method", "my_click", *more).returncode == 0
+def test_a_new_method_passes_the_contract_tests_and_is_well_formed(repository):
+    options = ["--official", "--class-name", "CLICKY"]
+    assert run(repository, "clicklab", "new-method", "my_click", *options).returncode == 0
     tests = run(
         repository, "pytest", "-q", "-p", "no:cacheprovider", "tests/methods/test_contract.py", "-k", "my_click"
     )
