@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from scipy.io import loadmat
@@ -16,7 +17,8 @@ from data_modules.scenes import BrokenScene
 LARGEST_ID = 65535
 LARGEST_VARIABLE = 2**28  # bytes; the label maps of the largest images of SBD and BSDS take a few hundred thousand
 
-_HEADER, _COMPRESSED = 128, 15  # bytes before the first variable; type of a compressed one
+_HEADER = 128  # bytes before the first variable
+_MATRIX, _COMPRESSED, _LAST_KIND = 14, 15, 18  # kinds of elements
 
 
 def read_mat(path: Path, variable: str) -> np.ndarray:
@@ -35,7 +37,7 @@ def _need_sound_streams(content: bytes, path: Path) -> None:
     scipy reads them as they come: damage that their check sums would have shown makes it crash, and a kilobyte may hold
     a megabyte of zeros.
     """
-    order = "big" if content[126:128] == b"MI" else "little"
+    order: Literal["little", "big"] = "big" if content[126:128] == b"MI" else "little"
     at = _HEADER
     while at + 8 <= len(content):
         kind = int.from_bytes(content[at : at + 4], order)
@@ -52,7 +54,29 @@ def _need_sound_streams(content: bytes, path: Path) -> None:
                 raise BrokenScene(f"{path}: a variable of more than {LARGEST_VARIABLE} bytes is no label map")
             if not stream.eof or int.from_bytes(variable[4:8], order) + 8 != len(variable):
                 raise BrokenScene(f"{path}: the MATLAB file is cut off or damaged; fetch or unpack it again")
+        elif kind == _MATRIX and not _is_nested(memoryview(content)[at + 8 : at + 8 + length], order):
+            raise BrokenScene(f"{path}: the MATLAB file is damaged; fetch or unpack it again")
         at += 8 + length
+
+
+def _is_nested(data: memoryview, order: Literal["little", "big"]) -> bool:
+    """Whether the elements of an uncompressed matrix lie inside of it, one behind the other, down to the last one."""
+    at = 0
+    while at < len(data):
+        if at + 8 > len(data):
+            return False
+        first = int.from_bytes(data[at : at + 4], order)
+        if first >> 16:  # a short element: its length and content stand in the tag
+            kind, length, start, stop = first & 0xFFFF, first >> 16, at + 4, at + 8
+        else:
+            kind, length = first, int.from_bytes(data[at + 4 : at + 8], order)
+            start, stop = at + 8, at + 8 + length + -length % 8  # filled up to eight bytes
+        if not 1 <= kind <= _LAST_KIND or start + length > min(stop, len(data)):
+            return False
+        if kind == _MATRIX and not _is_nested(data[start : start + length], order):
+            return False
+        at = stop
+    return True
 
 
 def small_ids(labels: np.ndarray, path: Path) -> np.ndarray:
