@@ -25,6 +25,7 @@ import torch
 from PIL import Image
 
 import clicklab
+from clicklab.annotate.app import packed_json
 from clicklab.annotate.desk import Desk, Person
 from clicklab.annotate.engine import Engine
 from clicklab.annotate.events import Event
@@ -116,7 +117,7 @@ def clicks_on_a_large_photo(session: clicklab.Session, network_clock: Clock, siz
                 answer = click(desk, found["id"], photo, number)
                 seconds = time.process_time() - began
                 (later if number else ahead if row["id"] % 2 == 0 else first).append(seconds)
-                sizes.append(len(answer["mask"]["counts"]))
+                sizes.append(len(packed_json(answer)))
                 if number:
                     shares.append((network_clock.taken() / seconds, session_clock.taken() / seconds))
         desk.close()

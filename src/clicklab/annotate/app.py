@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import sqlite3
@@ -148,7 +149,7 @@ class Routes:
         body, person = await _json(request), self._person(request)
         found = await run_in_threadpool(self.desk.open_photo, _id(request, "photo"), person)
         await run_in_threadpool(self.desk.prepare, body.get("ahead"))
-        return JSONResponse(found)
+        return _packed(request, found)
 
     async def lease(self, request: Request) -> Response:
         """Still at work on it."""
@@ -196,16 +197,17 @@ class Routes:
         object_id = _id(request, "object")
         size = await run_in_threadpool(self.desk.size_of, object_id)
         event, number = parse_event(body, size), _whole(body, "number")
-        return JSONResponse(await run_in_threadpool(self.desk.take, object_id, event, number, person))
+        return _packed(request, await run_in_threadpool(self.desk.take, object_id, event, number, person))
 
     async def preview(self, request: Request) -> Response:
         """The last answer at another threshold; nothing is written."""
         value = parse_threshold(await _json(request))
-        return JSONResponse({"mask": await run_in_threadpool(self.desk.preview, _id(request, "object"), value)})
+        mask = await run_in_threadpool(self.desk.preview, _id(request, "object"), value)
+        return _packed(request, {"mask": mask})
 
     async def candidates(self, request: Request) -> Response:
         """All masks answered to the last click."""
-        return JSONResponse(await run_in_threadpool(self.desk.candidates, _id(request, "object")))
+        return _packed(request, await run_in_threadpool(self.desk.candidates, _id(request, "object")))
 
     async def picture(self, request: Request) -> Response:
         """A photo, or a part of it, as JPEG: `?side=160`, or `?box=left,top,right,bottom&w=800`."""
@@ -226,6 +228,18 @@ class Routes:
             raise HTTPException(404, f"format must be one of {', '.join(FORMATS)}")
         name, kind, content = await run_in_threadpool(packed, self.desk.store, form)
         return Response(content, media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"'})
+
+
+def packed_json(record: dict[str, Any]) -> bytes:
+    """Masks of large photos take tens of kilobytes as text, and half of that packed."""
+    return gzip.compress(json.dumps(record, separators=(",", ":")).encode(), compresslevel=4)
+
+
+def _packed(request: Request, record: dict[str, Any]) -> Response:
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return JSONResponse(record)
+    headers = {"content-encoding": "gzip", "vary": "accept-encoding"}
+    return Response(packed_json(record), media_type="application/json", headers=headers)
 
 
 async def _json(request: Request) -> dict[str, Any]:

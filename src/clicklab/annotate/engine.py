@@ -20,7 +20,7 @@ from clicklab.annotate.masks import Rle
 from clicklab.annotate.photos import Photos
 from clicklab.inference.session import Session
 
-FLOAT_BYTES = 3 << 29  # of photos kept as the network wants them
+FLOAT_BYTES = 3 << 28  # of photos kept as the network wants them
 DIALOGUES = 200  # kept
 
 CLICK, LOOK, AHEAD = range(3)  # who goes first
