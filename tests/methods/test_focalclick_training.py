@@ -64,16 +64,6 @@ def test_both_passes_learn():
     assert coarse > 0.85 and fine > 0.85
 
 
-def test_steps_repeat_by_their_seed():
-    module = Trained("mini")
-    module.eval()  # no dropout; crops and rounds stay random
-    losses = []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        losses.append(module.training_step(batch(), 0).item())
-    assert losses[0] == losses[1] != losses[2]
-
-
 @pytest.mark.parametrize(("variant", "inside", "count"), [("b0", "segmentor.clicks.", 180), ("hrnet18s", ".ocr.", 453)])
 def test_learning_rates_of_the_parts(variant, inside, count):
     """b0: 180 of 236 tensors learn at the other rate (docs/methods/focalclick.md#training)."""
