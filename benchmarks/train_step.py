@@ -77,7 +77,7 @@ class Stopwatches(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.wrap(trainer.datamodule.user, "respond", "user")
-        self.wrap(pl_module, "seen", "warm-up passes")
+        self.wrap(pl_module, "predict_prev_mask", "warm-up passes")
         self.wrap(pl_module, "training_step", "training step")
         self._ended = self.now()
 
