@@ -52,6 +52,7 @@ class SaveSettings(SaveConfigCallback):
 def _run_at_wandb(settings: Mapping[str, Any], trainer: Any) -> dict[str, Any] | None:
     """The group of a run's parts, and the id of a part that can be gone on with: one that is online."""
     loggers = settings["trainer"]["logger"]
+    loggers = [loggers] if isinstance(loggers, dict) else loggers if isinstance(loggers, list) else []  # or a yes or no
     given = [logger["init_args"] for logger in loggers if logger["class_path"].endswith(WandbLogger.__name__)]
     made = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
     if not made:
