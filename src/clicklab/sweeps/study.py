@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from clicklab.sweeps.spec import Parameter, Sweep
 from clicklab.sweeps.trial import TrialFailed
 
+CHOOSING = threading.Lock()
 OWNER = "owner"  # user attribute of a trial: the machine and the process that run it
 REASON = "reason"  # user attribute of a failed trial
 EVALUATIONS = "evaluations"  # user attribute: rows that were measured after the training
@@ -89,6 +92,8 @@ def run_study(
             study.stop()
 
     wanted = None if trials is None else max(0, trials - len(finished(study)))
+    if wanted is None and sweep.method == "grid":  # no more than there are cells: a last one is not run twice
+        wanted = _cells(sweep) - len(finished(study))
     if wanted == 0 or (sweep.method == "grid" and _grid_is_through(study, sweep)):
         return
     study.optimize(one, n_trials=wanted, n_jobs=jobs, catch=(TrialFailed,), callbacks=[enough])
@@ -121,7 +126,16 @@ def _sampler(sweep: Sweep) -> optuna.samplers.BaseSampler:
     ranges = [name for name, parameter in sweep.parameters.items() if not parameter.values]
     if ranges:
         raise ValueError(f"{sweep.path}: a grid wants values, but {ranges[0]} is a range: method random or bayes")
-    return optuna.samplers.GridSampler(_grid(sweep), seed=0)
+    return _SerialGridSampler(_grid(sweep), seed=0)
+
+
+class _SerialGridSampler(optuna.samplers.GridSampler):
+    """Chooses cells one after the other, so that two threads do not take the same one."""
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """As the base class, by one thread at a time."""
+        with CHOOSING:
+            super().before_trial(study, trial)
 
 
 def _grid(sweep: Sweep) -> dict[str, list[int]]:
@@ -131,10 +145,11 @@ def _grid(sweep: Sweep) -> dict[str, list[int]]:
 
 def _grid_is_through(study: optuna.Study, sweep: Sweep) -> bool:
     tried = {tuple(trial.params.get(name) for name in sweep.parameters) for trial in finished(study)}
-    size = 1
-    for parameter in sweep.parameters.values():
-        size *= len(parameter.values)
-    return len(tried) >= size
+    return len(tried) >= _cells(sweep)
+
+
+def _cells(sweep: Sweep) -> int:
+    return math.prod(len(parameter.values) for parameter in sweep.parameters.values())
 
 
 def _suggested(trial: Trial, name: str, parameter: Parameter) -> Any:
