@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hqseg_files import write_hqseg44k
 
 from clicklab.commands.main import main
 from data_modules.datasets import Shapes
@@ -45,6 +46,7 @@ def data_root(tmp_path_factory) -> Path:
     shapes = Shapes(length=4, size=64, split="train")
     for form, folder in {"coco_lvis": "COCO_LVIS", "sbd": "SBD", "grabcut": "GrabCut"}.items():
         export_scenes(shapes, root / folder, form)
+    write_hqseg44k(root / "HQSeg44K", shapes, "train")
     free = iter(sorted(free_ids()))
     for split in ("train", "val", "test"):
         scenes = [replace(shapes[index], name=next(free)) for index in range(len(shapes))]
