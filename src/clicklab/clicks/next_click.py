@@ -92,7 +92,7 @@ def spread_click(pred: Tensor, target: Tensor, clicked: Tensor, spread: float, c
     depth, deepest, positive = deeper_of_two(missed, excess, ~clicked)
     flat = depth.flatten(1)
     allowed = (flat > 0) & (flat >= (1 - spread) * deepest[:, None])
-    index = torch.where(deepest > 0, _drawn(allowed, chance).to(deepest.device), 0)
+    index = torch.where(deepest > 0, _draw(allowed, chance).to(deepest.device), 0)
     return _pixel(index, depth.shape[-1]), positive.to(torch.int8)
 
 
