@@ -28,6 +28,7 @@ ALLOWED = {
         "records", "clicks", "views", "masks", "external_checkpoint", "nn", "losses", "optim", "inference",
     },
     "evaluation": {"records", "device", "clicks", "masks", "views", "nn", "inference", "whole_file"},
+    "peers": {"records", "external_checkpoint", "nn"},
     "callbacks": {"whole_file", "records", "nn", "inference", "evaluation", "visualize"},
     "export": {"records", "nn", "views", "inference", "whole_file"},
     "tables": {"whole_file"},
@@ -36,6 +37,7 @@ ALLOWED = {
     "annotate": {"inference", "whole_file"},
     "hub": {"checkpoint", "methods", "nn", "whole_file"},
     "checkpoint": {"export", "shipped", "device", "external_checkpoint", "whole_file", "nn", "methods"},
+    "loading": {"checkpoint", "device", "nn", "peers"},
     "data_modules": {"records", "clicks", "masks", "views"},
 }  # fmt: skip
 BOTH_SIDES = {"api", "commands", "__main__"}  # the only modules that know methods and data

@@ -29,6 +29,8 @@ DATASETS: dict[str, str] = {
     "LVIS_v05": "lvis:LVIS_v05",
     "PascalVOC": "voc:PascalVOC",
     "DAVIS585": "davis585:DAVIS585",
+    "HQSeg44K": "hqseg44k:HQSeg44K",
+    "TETRIS": "tetris:TETRIS",
     "ssTEM": "medical:ssTEM",
     "BraTS": "medical:BraTS",
     "OAIZIB": "medical:OAIZIB",

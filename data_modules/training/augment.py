@@ -92,6 +92,20 @@ def _colour() -> Transforms:
     ]
 
 
+def _small_turns() -> A.BasicTransform:
+    # official ShiftScaleRotate(0.03, 0, 3), deprecated in 2.x; Affine cuts the shift to whole pixels
+    return A.Affine(
+        translate_percent={"x": (-0.03, 0.03), "y": (-0.03, 0.03)},
+        rotate=(-3.0, 3.0),
+        interpolation=cv2.INTER_LINEAR,
+        mask_interpolation=cv2.INTER_NEAREST,
+        border_mode=cv2.BORDER_CONSTANT,
+        fill=0,
+        fill_mask=0,
+        p=0.75,
+    )
+
+
 def coco_lvis(size: tuple[int, int]) -> Transforms:
     """COCO+LVIS training: scale 0.75..1.40, mirrored half of the time, colours.
 
@@ -170,20 +184,23 @@ def sbd(size: tuple[int, int]) -> Transforms:
         _resize(0.75, 1.25),
         _flip(),
         A.RandomRotate90(p=0.5),
-        # official ShiftScaleRotate(0.03, 0, 3), deprecated in 2.x; Affine cuts the shift to whole pixels
-        A.Affine(
-            translate_percent={"x": (-0.03, 0.03), "y": (-0.03, 0.03)},
-            rotate=(-3.0, 3.0),
-            interpolation=cv2.INTER_LINEAR,
-            mask_interpolation=cv2.INTER_NEAREST,
-            border_mode=cv2.BORDER_CONSTANT,
-            fill=0,
-            fill_mask=0,
-            p=0.75,
-        ),
+        _small_turns(),
         *_crop(size),
         *_colour(),
     ]
+
+
+def whole_image(size: tuple[int, int]) -> Transforms:
+    """SegNext: the whole image, its longer side brought to the view's; flips, quarter turns, small turns, colours.
+
+    Zeros fill the view at bottom and right.
+    """
+    fit = A.LongestMaxSize(
+        max_size_hw=size, interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST, p=1.0
+    )
+    fill = A.PadIfNeeded(*size, position="top_left", border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=0, p=1.0)
+    # the first resize changes no more than the sharpness, as officially
+    return [_resize(0.75, 1.40), _flip(), A.RandomRotate90(p=0.5), _small_turns(), *_colour(), fit, fill]
 
 
 def sbd_val(size: tuple[int, int]) -> Transforms:
@@ -207,6 +224,7 @@ AUGMENTATIONS: dict[str, Callable[[tuple[int, int]], Transforms]] = {
     "stretched_colour": stretched_colour,
     "stretched_wide": stretched_wide,
     "stretched_wide_colour": stretched_wide_colour,
+    "whole_image": whole_image,
 }
 
 

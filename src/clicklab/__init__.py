@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clicklab.api import evaluate
-    from clicklab.checkpoint import load
     from clicklab.evaluation.protocol import EvaluationProtocol
     from clicklab.hub import save
     from clicklab.inference.options import InferenceOptions
     from clicklab.inference.predictor import predictor_for
     from clicklab.inference.session import Session
+    from clicklab.loading import load
     from clicklab.nn.network import ClickNetwork, as_click_network
     from clicklab.records import Batch, Clicks, EvaluationObject, Prediction
 
@@ -47,7 +47,7 @@ _HOMES = {
     "Session": "clicklab.inference.session",
     "as_click_network": "clicklab.nn.network",
     "evaluate": "clicklab.api",
-    "load": "clicklab.checkpoint",
+    "load": "clicklab.loading",
     "predictor_for": "clicklab.inference.predictor",
     "save": "clicklab.hub",
 }

@@ -139,7 +139,7 @@ def test_options_of_a_reader_stand_behind_its_folder(checkpoint, tmp_path, capsy
         cv2.imwrite(str(tmp_path / "soft" / "masks" / f"{number}.png"), cv2.blur(mask, (3, 3)))
     few = ("--max-clicks", "2", "--limit", "2")
     assert evaluate(checkpoint, tmp_path / "soft", tmp_path / "a", *few) == 1
-    assert "kind=binary cuts at one half" in capsys.readouterr().out
+    assert "kind=binary if all are one" in capsys.readouterr().out
     assert evaluate(checkpoint, f"{tmp_path / 'soft'}?kind=binary", tmp_path / "b", *few) == 0
     assert json.loads((tmp_path / "b" / "results.json").read_text())["data"]["Folder"]["kind"] == "binary"
     assert main(["data", "check", f"Folder={tmp_path / 'soft'}?kind=binary"]) == 0

@@ -206,7 +206,8 @@ def test_masks_to_start_from_are_data_where_they_are_used():
 
 def test_the_record_says_what_was_measured(tmp_path):
     results = evaluate_objects(Analytic(), {"A": Drawn(2)}, PROTOCOL, source="a.pth", output=tmp_path)
-    assert results["run"] == {"source": "a.pth", "device": "cpu", "compiled": False, "weights": "Analytic:00000000"}
+    told = {"source": "a.pth", "device": "cpu", "compiled": False, "arguments": {}, "weights": "Analytic:00000000"}
+    assert results["run"] == told
     assert results["data"]["A"] == {"objects": 2, "reader": "Drawn", "count": 2, "stop_at": None}
 
 

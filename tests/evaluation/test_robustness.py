@@ -20,7 +20,7 @@ from clicklab.evaluation.object_result import ObjectResult
 from clicklab.evaluation.play import evaluate_objects, play
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.evaluation.results import table
-from clicklab.evaluation.robustness import PerturbedObjects, missed, runs_of
+from clicklab.evaluation.robustness import RepeatedObjects, missed, runs_of
 from clicklab.inference.predictor import Predictor
 from clicklab.methods.simpleclick import SimpleClickNet
 from clicklab.records import EvaluationObject, SkippedObject
@@ -43,7 +43,7 @@ def true_iou(item: EvaluationObject) -> float:
 
 
 def test_every_object_comes_repeats_times_with_its_own_mask():
-    runs = PerturbedObjects(objects(), 0.8, 3)
+    runs = RepeatedObjects(objects(), 3, 0.8)
     items = [runs[index] for index in range(len(runs))]
     assert [item.index for item in items] == list(range(9))
     assert [item.name for item in items] == ["drawn0"] * 3 + ["drawn1"] * 3 + ["drawn2"] * 3
@@ -53,20 +53,20 @@ def test_every_object_comes_repeats_times_with_its_own_mask():
 
 
 def test_a_run_is_the_same_in_any_order_and_on_any_rank():
-    there, back = PerturbedObjects(objects(), 0.8, 3), PerturbedObjects(objects(), 0.8, 3)
+    there, back = RepeatedObjects(objects(), 3, 0.8), RepeatedObjects(objects(), 3, 0.8)
     backwards = {index: back[index] for index in reversed(range(9))}
     for rank in (0, 1):
         for index in range(rank, 9, 2):
             assert (there[index].initial_mask == backwards[index].initial_mask).all()
-    runs = list(runs_of(objects()[1], 0.8, 3))
+    runs = list(runs_of(objects()[1], EvaluationProtocol(perturb_iou=0.8, repeats=3)))
     assert [item.index for item in runs] == [3, 4, 5]
     assert all((item.initial_mask == backwards[item.index].initial_mask).all() for item in runs)
 
 
 def test_unreadable_objects_are_skipped_once_per_run():
     broken = SkippedObject("b", 1, 2, "unreadable")
-    assert [item.index for item in runs_of(broken, 0.8, 3)] == [6, 7, 8]
-    assert list(runs_of(broken, None, 3)) == [broken]
+    assert [item.index for item in runs_of(broken, EvaluationProtocol(perturb_iou=0.8, repeats=3))] == [6, 7, 8]
+    assert list(runs_of(broken, EvaluationProtocol(repeats=3))) == [broken]
 
 
 def test_noc_is_the_mean_over_all_runs_and_the_table_tells_where_they_started():
@@ -249,11 +249,11 @@ def test_the_python_call_measures_robustness():
 def test_runs_of_real_objects_reach_the_iou(shared_data):
     from data_modules.datasets import GrabCut
 
-    runs = PerturbedObjects(EvaluationObjects(GrabCut(shared_data / "GrabCut"), limit=5), 0.8, 4)
+    runs = RepeatedObjects(EvaluationObjects(GrabCut(shared_data / "GrabCut"), limit=5), 4, 0.8)
     assert all(abs(true_iou(runs[index]) - 0.8) <= 0.01 for index in range(len(runs)))
 
 
 def test_equal_objects_have_masks_of_their_own():
     items = [replace(drawn_object(0, (100, 120)), index=index) for index in range(3)]
-    runs = PerturbedObjects(items, 0.8, 2)
+    runs = RepeatedObjects(items, 2, 0.8)
     assert len({runs[index].initial_mask.tobytes() for index in range(6)}) == 6

@@ -143,7 +143,7 @@ class NoCCallback(pl.Callback):
         for earlier in self._datasets[:dataloader_idx]:
             earlier.drain()
         for item in batch:
-            for run in runs_of(item, self.protocol.perturb_iou, self.protocol.repeats):
+            for run in runs_of(item, self.protocol):
                 self._datasets[dataloader_idx].submit(run)
 
     def _finish(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

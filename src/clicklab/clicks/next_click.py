@@ -71,6 +71,31 @@ def robot_click(pred: Tensor, target: Tensor, clicked: Tensor) -> tuple[Tensor, 
     return _pixel(depth.flatten(1).argmax(dim=1), depth.shape[-1]), positive.to(torch.int8)
 
 
+def spread_click(pred: Tensor, target: Tensor, clicked: Tensor, spread: float, chance: Tensor) -> tuple[Tensor, Tensor]:
+    """A click somewhere in the deeper error, not at its deepest point: people do not aim that well.
+
+    Uniform over the pixels of the error that are at least 1 - `spread` times as deep as its deepest one. The sign, and
+    the click where no error is left, are those of `robot_click`.
+
+    Args:
+        pred: (B, H, W) bool, the current mask.
+        target: (B, H, W), 1 object, 0 background, -1 ignore.
+        clicked: (B, H, W) bool, pixels that are not clicked again.
+        spread: 0: one of the deepest pixels; 1: any pixel of the error.
+        chance: (B,) float64 in [0, 1), drawn by the caller: the place among the pixels that may be clicked.
+
+    Returns:
+        As `robot_click`.
+    """
+    missed = (target == 1) & ~pred
+    excess = (target != 1) & (target != IGNORE) & pred
+    depth, deepest, positive = deeper_of_two(missed, excess, ~clicked)
+    flat = depth.flatten(1)
+    allowed = (flat > 0) & (flat >= (1 - spread) * deepest[:, None])
+    index = torch.where(deepest > 0, _draw(allowed, chance).to(deepest.device), 0)
+    return _pixel(index, depth.shape[-1]), positive.to(torch.int8)
+
+
 def training_click(
     probability: Tensor,
     target: Tensor,

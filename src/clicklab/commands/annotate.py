@@ -119,7 +119,7 @@ def annotations_of(folder: Path) -> Path:
 def open_session(network: str | None, device: str) -> Any:
     """A session of a network, without an image. Raises as `clicklab.load`."""
     from clicklab import Session
-    from clicklab.checkpoint import load
     from clicklab.commands.devices import find_device
+    from clicklab.loading import load
 
     return Session(load(network, find_device(device)))

@@ -10,7 +10,7 @@ from typing import Any
 
 from clicklab.commands.data import READER_OPTIONS
 from clicklab.commands.devices import find_device
-from clicklab.commands.network_options import add_network_options, network_options
+from clicklab.commands.networks import add_network, open_network
 from clicklab.commands.record_flags import add_record_flags, given_fields
 from clicklab.evaluation.protocol import BATCH_SIZE, EvaluationProtocol
 from clicklab.inference.options import InferenceOptions
@@ -23,19 +23,13 @@ IN_WORDS = ("zoom_in", "cascade", "cascade_adaptive", "cascade_once", "initial_m
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
     """`evaluate CHECKPOINT --data NAME=FOLDER ...`."""
     command = commands.add_parser("evaluate", description="Measures the NoC of a checkpoint on datasets.")
-    command.add_argument(
-        "checkpoint",
-        type=Path,
-        help="a training checkpoint, a converted file, an official .pth, or `clicklite`, the network that comes along",
-    )
+    add_network(command)
     command.add_argument(
         "--data", action="append", required=True, metavar="NAME=FOLDER", help=f"may be repeated; {READER_OPTIONS}"
     )
     command.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="results.json, table, curve, journal"
     )
-    command.add_argument("--method", help="read the checkpoint as this method's: `vtmr` takes FocalClick's files")
-    add_network_options(command)
     command.add_argument("--limit", type=int, metavar="N", help="only the first objects of each dataset")
     command.add_argument(
         "--batch-size", type=int, default=BATCH_SIZE, metavar="N", help="objects in lockstep (default %(default)s)"
@@ -92,13 +86,12 @@ def protocol_fields(options: argparse.Namespace) -> dict[str, Any]:
 def run_evaluate(options: argparse.Namespace) -> int:
     """Loads, plays, writes; the same command continues a broken run."""
     from clicklab.api import evaluate
-    from clicklab.checkpoint import load
     from clicklab.evaluation.results import table
 
     protocol = protocol_fields(options)
     data = open_data(options.data, options.initial_masks)
     device = find_device(options.device)
-    network = load(options.checkpoint, device, options.method, network_options(options.network_option))
+    network = open_network(options, device)
     if rule := given_fields(ZoomIn, options, prefix="zoom_"):
         protocol["zoom_in"] = replace(network.zoom_in or ZoomIn(), **rule)
     results = evaluate(

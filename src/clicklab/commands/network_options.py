@@ -1,4 +1,4 @@
-"""`--network-option NAME=VALUE`: arguments of a network's constructor that need no other weights."""
+"""`--network-option NAME=VALUE`: arguments of a network's constructor that need no other weights, or of a factory."""
 
 from __future__ import annotations
 

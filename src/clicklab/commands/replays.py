@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from clicklab.checkpoint import load
 from clicklab.evaluation.journal import fingerprint
 from clicklab.evaluation.protocol import ORACLE
+from clicklab.loading import load
 from clicklab.visualize.comparison import plain_name
 from clicklab.visualize.replay import object_of_row, predictor_of_record, replay, unlike
 from clicklab.visualize.report_data import Chosen, key_of, picture_data, rows_by_object

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clicklab.clicks.next_click import robot_click
+from clicklab.clicks.next_click import robot_click, spread_click
 from clicklab.evaluation.metrics import boundary_iou
 from clicklab.evaluation.object_result import ObjectResult
 from clicklab.evaluation.protocol import BATCH_SIZE, EvaluationProtocol
+from clicklab.evaluation.robustness import clicks_generator
 from clicklab.inference.mask_prediction import InitialMask
 from clicklab.inference.predictor import Predictor
 from clicklab.inference.state import SessionImage, SessionState
@@ -33,6 +34,7 @@ class _Game:
     known: Tensor  # (H, W) bool, what is not ignored
     area: int  # of the object
     pred: Tensor  # (H, W) bool
+    generator: np.random.Generator  # of the places of its clicks, under `click_spread`
     ious: list[float] = field(default_factory=list)
     boundary_ious: list[float] = field(default_factory=list)
     selections: int = 0
@@ -109,7 +111,9 @@ class LockstepPlayer:
         target = torch.from_numpy(np.ascontiguousarray(item.target)).to(self.predictor.device)
         pred = torch.zeros(target.shape, dtype=torch.bool, device=target.device)
         area = int(np.count_nonzero(item.target == 1))
-        game = _Game(item, SessionState(image), oracle, target, target == 1, target != IGNORE, area, pred)
+        generator = clicks_generator(item.index)
+        known = target != IGNORE
+        game = _Game(item, SessionState(image), oracle, target, target == 1, known, area, pred, generator)
         if self.protocol.starts_from_mask and item.initial_mask is not None:
             game.state = self._state_from_mask(image, item.initial_mask)
             game.pred = game.state.probability_tensor > self.predictor.mask_threshold
@@ -123,7 +127,7 @@ class LockstepPlayer:
     @torch.no_grad()
     def _round(self) -> list[ObjectResult]:
         for games in of_like_size(self._games):
-            for game, (y, x, label) in zip(games, next_clicks(games), strict=True):
+            for game, (y, x, label) in zip(games, next_clicks(games, self.protocol.click_spread), strict=True):
                 game.state = game.state.with_click(y, x, bool(label))
         answered = self.predictor.predict([game.state for game in self._games])
         for game, state in zip(self._games, answered, strict=True):
@@ -207,8 +211,8 @@ def unplayable(item: EvaluationObject) -> str | None:
     return None
 
 
-def next_clicks(games: list[_Game]) -> list[tuple[int, int, int]]:
-    """(y, x, label) of the robot for each game, in one call; smaller images are filled up with ignored pixels."""
+def next_clicks(games: list[_Game], spread: float = 0.0) -> list[tuple[int, int, int]]:
+    """(y, x, label) of the user for each game, in one call; smaller images are filled up with ignored pixels."""
     first = games[0].target
     size = (len(games), *(max(game.target.shape[axis] for game in games) for axis in (0, 1)))
     pred, clicked = first.new_zeros((2, *size), dtype=torch.bool)
@@ -220,7 +224,11 @@ def next_clicks(games: list[_Game]) -> list[tuple[int, int, int]]:
     places = [(row, int(y), int(x)) for row, game in enumerate(games) for y, x, _ in game.state.clicks]
     if places:
         clicked[tuple(torch.tensor(places, device=first.device).T)] = True
-    yx, label = robot_click(pred, target, clicked)
+    if spread > 0:
+        chance = torch.tensor([game.generator.random() for game in games], dtype=torch.float64, device=first.device)
+        yx, label = spread_click(pred, target, clicked, spread, chance)
+    else:
+        yx, label = robot_click(pred, target, clicked)
     rows = zip(yx.long().tolist(), label.tolist(), strict=True)
     return [(y, x, positive) for (y, x), positive in rows]
 

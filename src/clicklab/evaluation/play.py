@@ -20,7 +20,7 @@ from clicklab.evaluation.lockstep import LockstepPlayer, protocol_of
 from clicklab.evaluation.object_result import SCHEMA, ObjectResult
 from clicklab.evaluation.protocol import BATCH_SIZE, EvaluationProtocol
 from clicklab.evaluation.results import dataset_record, save_results
-from clicklab.evaluation.robustness import Objects, PerturbedObjects
+from clicklab.evaluation.robustness import Objects, RepeatedObjects
 from clicklab.inference.predictor import Predictor, in_eval_mode, predictor_for
 from clicklab.nn.compiled import compile_parts
 from clicklab.nn.fold_norms import fold_norms
@@ -85,7 +85,8 @@ def evaluate_objects(
     settings = protocol.to_dict(network)
     if device is not None:
         network.to(usable_device(device))
-    run = {"source": source, "device": str(device or _device_of(network)), "compiled": compiled}
+    run: dict[str, Any] = {"source": source, "device": str(device or _device_of(network)), "compiled": compiled}
+    run["arguments"] = _recorded(network.arguments)
     journal = None
     if output is not None:
         run["weights"] = fingerprint(network)
@@ -99,8 +100,8 @@ def evaluate_objects(
             predictor = predictor_for(played_network, protocol, view_scale_of(objects), device)
             rows = {name + suffix: way for suffix, way in protocol.plays(network).items()}
             runs = objects
-            if protocol.perturb_iou is not None:
-                runs = PerturbedObjects(objects, protocol.perturb_iou, protocol.repeats)
+            if protocol.runs > 1 or protocol.perturb_iou is not None:
+                runs = RepeatedObjects(objects, protocol.runs, protocol.perturb_iou)
             played = _play_dataset(predictor, rows, runs, batch_size, journal, progress)
             for row, (finished, skipped) in played.items():
                 results["datasets"][row] = dataset_record(finished, skipped, rows[row], predictor.zoom_in)
@@ -142,7 +143,16 @@ def _journal_settings(settings: dict[str, Any], run: dict[str, Any]) -> dict[str
         key: value for key, value in settings.items() if key not in ("versions", "thresholds", "late_success_fails")
     }
     device = torch.device(run["device"]).type  # which card of a kind does not matter
-    return kept | {"weights": run["weights"], "compiled": run["compiled"], "device": device}
+    return kept | {name: run[name] for name in ("weights", "arguments", "compiled")} | {"device": device}
+
+
+def _recorded(value: Any) -> Any:
+    """A network's argument as JSON: plain values as they are, anything else by the name of its type."""
+    if isinstance(value, Mapping):
+        return {str(key): _recorded(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_recorded(entry) for entry in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
 
 
 class _Checked:

@@ -35,7 +35,11 @@ class EvaluationProtocol(InferenceOptions):
         initial_masks: start from the masks that a dataset brings (DAVIS585); an object without one is skipped. False:
             every dialogue starts from nothing, as in all tables of NoC, whatever the dataset brings.
         perturb_iou: start from the target, spoilt at random to this IoU (VTMR, Table 3: 0.8). None: do not.
-        repeats: runs of every object under `perturb_iou`, each with another mask; all of them are counted.
+        click_spread: where the user clicks. 0: the deepest pixel of the deeper error, as officially. Above: uniformly
+            among the pixels of that error at least (1 - spread) times as deep; 1: anywhere in it. Real people's clicks
+            cost 6 to 29 % more than the deepest pixel (RClicks).
+        repeats: runs of every object under `perturb_iou` or `click_spread`, each with another mask or other clicks; all
+            of them are counted.
         choice: which of several candidates becomes the mask: the one with the best score (`automatic`), or the one with
             the largest IoU with the target (`oracle`), as in PiClick's published tables: the user picks, for free.
             `both` plays every object twice where a network answers several, see `plays`. Rows that the oracle chose
@@ -55,6 +59,7 @@ class EvaluationProtocol(InferenceOptions):
     boundary_iou: bool = False
     initial_masks: bool = False
     perturb_iou: float | None = None
+    click_spread: float = 0.0
     repeats: int = 10
     choice: Choice = "both"
     late_success_fails: bool | None = None
@@ -79,6 +84,7 @@ class EvaluationProtocol(InferenceOptions):
         self._check(
             self.perturb_iou is None or not self.initial_masks, "initial_masks", "false together with perturb_iou"
         )
+        self._check(0 <= self.click_spread <= 1, "click_spread", "from 0 (deepest pixel) to 1 (anywhere in the error)")
         self._check(self.repeats >= 1, "repeats", "1 or more")
 
     @classmethod
@@ -106,6 +112,11 @@ class EvaluationProtocol(InferenceOptions):
     def starts_from_mask(self) -> bool:
         """Whether objects are played from a mask that is there before the first click."""
         return self.initial_masks or self.perturb_iou is not None
+
+    @property
+    def runs(self) -> int:
+        """How often every object is played."""
+        return self.repeats if self.perturb_iou is not None or self.click_spread > 0 else 1
 
     def plays(self, network: ClickNetwork) -> dict[str, EvaluationProtocol]:
         """What to add to a dataset's name -> how to play it: once, or automatically and again with `ORACLE`."""

@@ -13,7 +13,7 @@ from typing import Any
 from clicklab.evaluation.metrics import clicks_needed, miou_curve, noc, nof, seconds_per_click
 from clicklab.evaluation.object_result import ObjectResult, columns, to_row
 from clicklab.evaluation.protocol import EvaluationProtocol
-from clicklab.evaluation.robustness import missed
+from clicklab.evaluation.robustness import missed, spread_of_noc
 from clicklab.inference.options import plain
 from clicklab.records import SkippedObject
 from clicklab.views.zoom_in import ZoomIn
@@ -60,6 +60,9 @@ def dataset_record(
         record["passes"] = passes / max(1, sum(counts))
     if protocol.boundary_iou:
         record["biou"] = miou_curve([result.boundary_ious or [] for result in ordered], limit)
+    if protocol.click_spread:
+        runs = {result.index: result.ious for result in ordered}
+        record["spread"] = {percent(t): spread_of_noc(runs, t, limit, protocol.runs) for t in protocol.thresholds}
     if protocol.starts_from_mask:
         record["starts"] = _starts([result.initial_iou or 0.0 for result in ordered], protocol)
     record["objects"] = [to_row(result) for result in ordered]
@@ -158,6 +161,9 @@ def _columns(record: Mapping[str, Any]) -> dict[str, str]:
     if "starts" in record:
         columns["IoU@0"] = f"{record['starts']['iou']:.3f}"
     columns |= {f"NoC@{key}": f"{value:.2f}" for key, value in record["noc"].items()}
+    for key, spread in record.get("spread", {}).items():
+        columns[f"NoC@{key} sd"] = f"{spread['std']:.2f}"
+        columns[f"NoC@{key} worst"] = f"{spread['worst']:.2f}"
     columns |= {f"NoF@{key}": str(value) for key, value in record["nof"].items()}
     shown = [k for k in SHOWN_CLICKS if k <= len(record["miou"])]
     columns |= {f"IoU@{k}": f"{record['miou'][k - 1]:.3f}" for k in shown}
@@ -191,6 +197,8 @@ def _settings_line(protocol: Mapping[str, Any]) -> str:
         parts.append("from the masks of the dataset")
     if protocol["perturb_iou"] is not None:
         parts.append(f"from {protocol['repeats']} masks of IoU {protocol['perturb_iou']:g} for every object")
+    if protocol.get("click_spread"):
+        parts.append(f"clicks spread by {protocol['click_spread']:g}, {protocol['repeats']} runs of every object")
     if protocol["cascade"]:
         parts.append(_cascade_note(protocol))
     return "; ".join(parts)

@@ -23,6 +23,7 @@ METHODS: dict[str, str] = {
     "piclick": "clicklab.methods.piclick",
     "disnet": "clicklab.methods.disnet",
     "icmformer": "clicklab.methods.icmformer",
+    "segnext": "clicklab.methods.segnext",
     "clicklite": "clicklab.methods.clicklite",
 }
 

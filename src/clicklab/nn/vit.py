@@ -71,11 +71,11 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block over (B, N, D)."""
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float) -> None:
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, eps: float = 1e-6) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.attn = Attention(dim, num_heads)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = MLP(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,6 +94,7 @@ class VisionTransformer(nn.Module):
         num_heads: attention heads.
         mlp_ratio: hidden width of the MLP over D.
         checkpoint_blocks: recompute the blocks in the backward pass; slower, but fits ViT-H into less memory.
+        group: every so many blocks one is global; None: SimpleClick's rule, 6 at depth 12, else a quarter of the depth.
 
     Raises:
         ValueError: on sizes that do not divide.
@@ -108,6 +109,7 @@ class VisionTransformer(nn.Module):
         num_heads: int,
         mlp_ratio: float = 4.0,
         checkpoint_blocks: bool = False,
+        group: int | None = None,
     ) -> None:
         super().__init__()
         if min(image_size, patch_size, embed_dim, depth, num_heads) < 1:
@@ -119,7 +121,7 @@ class VisionTransformer(nn.Module):
         if embed_dim % num_heads:
             raise ValueError(f"embed_dim {embed_dim} must be a multiple of num_heads {num_heads}")
         self.patch_size = patch_size
-        self.group = 6 if depth == 12 else depth // 4
+        self.group = group or (6 if depth == 12 else depth // 4)
         self.checkpoint_blocks = checkpoint_blocks
         self.patch_embed = PatchEmbed(patch_size, 3, embed_dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, *self.grid((image_size, image_size)), embed_dim))

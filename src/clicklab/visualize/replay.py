@@ -101,12 +101,13 @@ def object_of_row(objects: Objects, row: Mapping[str, Any], protocol: Mapping[st
     Args:
         objects: the dataset as it was played.
         row: with `index`, `name` and `object`.
-        protocol: settings of the results; under `perturb_iou` an index counts runs of objects.
+        protocol: settings of the results; under `perturb_iou` or `click_spread` an index counts runs of objects.
 
     Raises:
         ValueError: the dataset holds another object there, or none that can be read.
     """
-    repeats = protocol["repeats"] if protocol.get("perturb_iou") is not None else 1
+    repeated = protocol.get("perturb_iou") is not None or protocol.get("click_spread")
+    repeats = protocol["repeats"] if repeated else 1
     number, run = divmod(row["index"], repeats)
     found = objects[number] if number < len(objects) else None
     if not isinstance(found, EvaluationObject) or (found.name, found.object) != (row["name"], row["object"]):
@@ -114,7 +115,7 @@ def object_of_row(objects: Objects, row: Mapping[str, Any], protocol: Mapping[st
         raise ValueError(
             f"object {row['index']} was {row['name']}, object {row['object']}; now the data holds {there} in its place"
         )
-    if repeats == 1 and protocol.get("perturb_iou") is None:
+    if protocol.get("perturb_iou") is None:
         return found
     spoilt = perturbed_run(found, protocol["perturb_iou"], run, repeats)
     assert isinstance(spoilt, EvaluationObject)  # what can be read can be spoilt
