@@ -33,6 +33,8 @@ ALLOWED = {
     "tables": {"whole_file"},
     "sweeps": set(),
     "visualize": {"records", "clicks", "views", "nn", "inference", "evaluation", "whole_file"},
+    "callbacks": {"records", "nn", "inference", "evaluation", "visualize", "checkpoint"},
+    "visualize": {"records", "clicks", "views", "inference", "evaluation"},
     "annotate": {"inference", "whole_file"},
     "hub": {"checkpoint", "methods", "nn", "whole_file"},
     "checkpoint": {"export", "shipped", "device", "external_checkpoint", "whole_file", "nn", "methods"},
