@@ -70,4 +70,6 @@ def test_a_run_says_what_it_does_and_ends_with_what_to_do_next(tmp_path, capfd):
         losses = [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
     assert losses == [0, 1, 2, 3, 4, 5]
     assert (run / "results" / "training.png").stat().st_size > 0
+    sheets = [(run / "results" / "val" / f"step{step:07d}" / "dialogues.png").stat().st_size for step in (2, 4, 6)]
+    assert min(sheets) > 1000
     assert read_run(str(run)).label == "mine step 6"  # `compare` takes a run's last validation

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from clicklab.checkpoint import load
+from clicklab.commands.network_options import network_options
 from clicklab.evaluation.journal import fingerprint
 from clicklab.evaluation.protocol import ORACLE
+from clicklab.nn.network import as_click_network
 from clicklab.visualize.comparison import plain_name
 from clicklab.visualize.replay import object_of_row, predictor_of_record, replay, unlike
 from clicklab.visualize.report_data import Chosen, key_of, picture_data, rows_by_object
@@ -26,6 +28,15 @@ if TYPE_CHECKING:
     from clicklab.records import EvaluationObject
     from clicklab.visualize.replay import Step
     from clicklab.visualize.results_file import Run
+
+
+def loaded(source: str, device: str) -> nn.Module:
+    """The network of a file; as `evaluate` writes it down, words with an equals sign behind it are its options."""
+    words = source.split(" ")
+    options: list[str] = []
+    while len(words) > 1 and "=" in words[-1] and not Path(" ".join(words)).exists():
+        options.insert(0, words.pop())
+    return load(" ".join(words), device, None, network_options(options))
 
 
 @dataclass
@@ -49,12 +60,21 @@ class Replays:
         data: `NAME=FOLDER` of datasets that lie elsewhere now.
         device: where the network answers.
         missing: notes what is not there any more.
+        network: that was measured, where it is at hand.
     """
 
-    def __init__(self, run: Run, checkpoint: Path | None, data: Sequence[str], device: str, missing: Missing) -> None:
+    def __init__(
+        self,
+        run: Run,
+        checkpoint: Path | None,
+        data: Sequence[str],
+        device: str,
+        missing: Missing,
+        network: nn.Module | None = None,
+    ) -> None:
         self.run, self.device, self.missing = run, device, missing
         self.elsewhere = {name: (folder, options) for name, folder, options in map(dataset_spec, data)}
-        self.network = self._load(checkpoint)
+        self.network = self._load(checkpoint) if network is None else network
         self._objects: dict[str, EvaluationObjects | None] = {}
         self._predictors: dict[str, Predictor] = {}
 
@@ -64,7 +84,7 @@ class Replays:
             self.missing.say(f"{self.run.label} does not say where its weights are; --checkpoint FILE shows its masks")
             return None
         try:
-            network = load(source, self.device)
+            network = loaded(str(source), self.device)
         except (FileNotFoundError, ValueError) as error:
             if checkpoint is not None:
                 raise
@@ -73,7 +93,7 @@ class Replays:
             )
             return None
         wanted = self.run.run.get("weights")
-        if wanted and fingerprint(network) != wanted:
+        if wanted and fingerprint(as_click_network(network)) != wanted:
             text = f"{source} holds other weights than {self.run.label} was measured with"
             if checkpoint is not None:
                 raise ValueError(f"{text}: name the file of that run")
