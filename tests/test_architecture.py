@@ -33,8 +33,6 @@ ALLOWED = {
     "tables": {"whole_file"},
     "sweeps": set(),
     "visualize": {"records", "clicks", "views", "nn", "inference", "evaluation", "whole_file"},
-    "tables": {"whole_file"},
-    "sweeps": set(),
     "annotate": {"inference", "whole_file"},
     "hub": {"checkpoint", "methods", "nn", "whole_file"},
     "checkpoint": {"export", "shipped", "device", "external_checkpoint", "whole_file", "nn", "methods"},
