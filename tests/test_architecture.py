@@ -29,7 +29,7 @@ ALLOWED = {
     },
     "evaluation": {"records", "device", "clicks", "masks", "views", "nn", "inference", "whole_file"},
     "peers": {"records", "external_checkpoint", "nn"},
-    "callbacks": {"whole_file", "records", "nn", "inference", "evaluation", "visualize"},
+    "callbacks": {"whole_file", "records", "nn", "inference", "evaluation", "visualize", "checkpoint"},
     "export": {"records", "nn", "views", "inference", "whole_file"},
     "tables": {"whole_file"},
     "sweeps": set(),

@@ -80,6 +80,8 @@ class Folder(SceneDataset):
             raise ValueError(f"keep_apart is {keep_apart}: apart=True wants a number, e.g. 50 for every 50th image")
         if keep_apart:
             self.images = [path for n, path in enumerate(self.images) if (n % keep_apart == keep_apart - 1) == apart]
+        if not self.images:
+            raise ValueError(f"{images_folder} has fewer than {keep_apart} images, so that none can be kept apart")
         self._ids: dict[int, list[int]] = {}
         self._warn_unpaired(images_folder)
 

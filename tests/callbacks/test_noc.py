@@ -194,14 +194,14 @@ def test_validate_and_test_log_and_write_what_evaluate_gives(stage, tmp_path):
     trainer = trainer_in(tmp_path)
     run = trainer.validate if stage == "val" else trainer.test
     run(Module(), datamodule=Data(), verbose=False)
-    objects, skipped = written_objects(tmp_path / "noc" / stage / "latest" / "results.json")
+    objects, skipped = written_objects(tmp_path / "results" / stage / "latest" / "results.json")
     assert objects == expected_objects()
     assert [item["name"] for item in skipped] == ["broken"]
     logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
     both = (logged[f"{stage}/A/NoC@90"] + logged[f"{stage}/B/NoC@90"]) / 2
     assert logged[f"{stage}/NoC@90"] == pytest.approx(both)
     assert {f"{stage}/A/IoU@1", f"{stage}/B/NoF@95", f"{stage}/A/SPC", f"{stage}/IoU@3"} <= logged.keys()
-    record = json.loads((tmp_path / "noc" / stage / "latest" / "results.json").read_text())["datasets"]["A"]
+    record = json.loads((tmp_path / "results" / stage / "latest" / "results.json").read_text())["datasets"]["A"]
     written = [record[name] for name in ("spc", "spc_first", "spc_later")]
     assert [logged[f"{stage}/A/{name}"] for name in ("SPC", "SPC@1", "SPC@2+")] == pytest.approx(written)
 
@@ -212,8 +212,8 @@ def test_fit_validates_each_epoch_and_a_sanity_check_leaves_no_trace(tmp_path):
     trainer = trainer_in(tmp_path, max_epochs=2, num_sanity_val_steps=1, precision="bf16-mixed", log_every_n_steps=1)
     trainer.callbacks.append(checkpoint)
     trainer.fit(Module(), datamodule=Data())
-    assert sorted(path.name for path in (tmp_path / "noc" / "val").iterdir()) == ["step0000002", "step0000004"]
-    record = json.loads((tmp_path / "noc" / "val" / "step0000004" / "results.json").read_text())
+    assert sorted(path.name for path in (tmp_path / "results" / "val").iterdir()) == ["step0000002", "step0000004"]
+    record = json.loads((tmp_path / "results" / "val" / "step0000004" / "results.json").read_text())
     assert record["protocol"]["precision"] == "bf16-mixed"
     assert checkpoint.best_model_score == trainer.callback_metrics["val/NoC@90"]
 
@@ -221,7 +221,7 @@ def test_fit_validates_each_epoch_and_a_sanity_check_leaves_no_trace(tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_two_ranks_count_every_object_once(tmp_path):
     trainer_in(tmp_path, devices=2, strategy="ddp_spawn").validate(Module(), datamodule=Data(), verbose=False)
-    objects, skipped = written_objects(tmp_path / "noc" / "val" / "latest" / "results.json")
+    objects, skipped = written_objects(tmp_path / "results" / "val" / "latest" / "results.json")
     assert objects == expected_objects()  # 5 objects on 2 ranks: the sampler repeats one
     assert len(skipped) == 1
 

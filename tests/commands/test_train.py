@@ -52,7 +52,7 @@ def test_last_checkpoint_is_that_of_the_last_epoch(tmp_path, more):
     assert steps(tmp_path / "checkpoints" / "last.ckpt") == 6
     assert smoke(tmp_path, "--trainer.max_epochs=4", *more) == 0
     assert steps(tmp_path / "checkpoints" / "last.ckpt") == 8
-    best = [steps(path) for path in (tmp_path / "checkpoints").glob("0*.ckpt")]
+    best = [steps(path) for path in (tmp_path / "checkpoints").glob("best-*.ckpt")]
     assert best == ([] if more else [2])
 
 
@@ -287,7 +287,7 @@ def test_nothing_is_measured_that_was_not_trained(tmp_path, capsys):
     recipe = files("_base/trainer", "simpleclick/config", "simpleclick/smoke")
     assert main(["validate", *recipe, "--ckpt_path=last", f"--trainer.default_root_dir={tmp_path}"]) == 2
     assert "there is no" in capsys.readouterr().err
-    assert not (tmp_path / "noc").exists()
+    assert not (tmp_path / "results").exists()
 
 
 def test_measuring_needs_neither_training_data_nor_the_run_s_variant_to_be_guessed(tmp_path, monkeypatch, capsys):

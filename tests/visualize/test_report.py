@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 
+import matplotlib.image
 import numpy as np
 import pytest
 import torch
@@ -159,3 +160,14 @@ def test_thousands_of_objects_and_odd_names(tmp_path):
     rows = rows_of(dom)
     assert "6671 of 6671 objects" in dom and len(rows) == 50 and "page 1 of 134" in dom
     assert rows[0][1] == "&lt;/script&gt;&lt;b&gt;bold&lt;/b&gt;" and rows[0][4] == "never"
+
+
+def test_evaluate_draws_the_worst_objects(measured, tmp_path, capsys):
+    command = ["evaluate", str(measured / "net0.ckpt"), "--data", f"Folder={measured / 'photos'}", "--max-clicks", "9"]
+    assert main([*command, "--output", str(tmp_path / "run"), "--limit", "2", "--pictures", "worst:2"]) == 0
+    assert "1 sheets" in capsys.readouterr().out
+    sheet = matplotlib.image.imread(tmp_path / "run" / "pictures" / "worst-01.png")
+    assert sheet.shape[1] / sheet.shape[0] == pytest.approx(6 / 2 * 2.4 / 2.7, rel=0.25)  # target and clicks 1 2 3 5 9
+    assert (sheet[..., :3] != 1).any(axis=(0, 2)).mean() > 0.9  # hardly an empty column
+    assert main([*command, "--output", str(tmp_path / "other"), "--pictures", "best"]) == 2
+    assert "wanted: worst:N" in capsys.readouterr().err

@@ -73,8 +73,8 @@ class NoCCallback(pl.Callback):
     Loaders yield `list[EvaluationObject | SkippedObject]`; the datamodule's `evaluation_names(stage)` names them in
     order, with stage `val` or `test`. The module must have `network`. Logs `<stage>/<dataset>/NoC@90` and so on, and
     `<stage>/NoC@90`, the mean over the datasets, to monitor. Writes the files of `save_results` and the curve
-    to `<log dir>/noc/<stage>/<step or latest>/`, and IoU curves as W&B line series. A sanity check plays, but leaves no
-    trace.
+    to `<run folder>/results/<stage>/<step or latest>/`, and IoU curves as W&B line series. A sanity check plays, but
+    leaves no trace.
 
     Args:
         protocol: the settings; default: the official ones.
@@ -149,7 +149,7 @@ class NoCCallback(pl.Callback):
     def _finish(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         finished = {row: found for dataset in self._datasets for row, found in dataset.finish().items()}
         self._datasets = []
-        folder = Path(trainer.log_dir or trainer.default_root_dir)  # a collective: every rank asks for it
+        folder = Path(trainer.default_root_dir) / "results" / stage
         if trainer.sanity_checking or not finished:
             return
         pl_module.log_dict(_values_to_log(stage, finished), batch_size=1, sync_dist=True)
@@ -164,8 +164,8 @@ class NoCCallback(pl.Callback):
             "datasets": {name: record for name, (_, record) in finished.items()},
         }
         step = f"step{trainer.global_step:07d}" if trainer.state.fn == "fit" else LATEST
-        save_results(results, folder / "noc" / stage / step)
-        save_curve(results, folder / "noc" / stage / step)
+        save_results(results, folder / step)
+        save_curve(results, folder / step)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 _log_curves(logger, stage, results)

@@ -12,6 +12,7 @@ from clicklab.commands.data import READER_OPTIONS
 from clicklab.commands.devices import find_device
 from clicklab.commands.networks import add_network, open_network
 from clicklab.commands.record_flags import add_record_flags, given_fields
+from clicklab.commands.worst_pictures import save_worst, worst_count
 from clicklab.evaluation.protocol import BATCH_SIZE, EvaluationProtocol
 from clicklab.inference.options import InferenceOptions
 from clicklab.views.zoom_in import ZoomIn
@@ -35,6 +36,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--batch-size", type=int, default=BATCH_SIZE, metavar="N", help="objects in lockstep (default %(default)s)"
     )
     add_options(command)
+    command.add_argument("--pictures", metavar="worst:N", help="draw the N objects that took the most clicks")
     command.add_argument("--compile", action="store_true", help="torch.compile: for long runs on a GPU")
     command.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     command.set_defaults(run=run_evaluate)
@@ -89,6 +91,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from clicklab.evaluation.results import table
 
     protocol = protocol_fields(options)
+    count = worst_count(options.pictures) if options.pictures else 0
     data = open_data(options.data, options.initial_masks)
     device = find_device(options.device)
     network = open_network(options, device)
@@ -108,6 +111,9 @@ def run_evaluate(options: argparse.Namespace) -> int:
     )
     print(table(results))
     print(f"written: {options.output}/results.json")
+    if count:
+        sheets = save_worst(options.output, count, network, options.data, device)
+        print(f"written: {options.output}/pictures: {len(sheets)} sheets")
     return 0 if all(record["objects"] for record in results["datasets"].values()) else 1
 
 

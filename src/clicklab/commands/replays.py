@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from clicklab.commands.network_options import network_options
 from clicklab.evaluation.journal import fingerprint
 from clicklab.evaluation.protocol import ORACLE
 from clicklab.loading import load
@@ -20,12 +21,20 @@ from data_modules.scenes import EvaluationObjects
 from data_modules.tools.dataset_spec import dataset_spec
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from clicklab.inference.predictor import Predictor
+    from clicklab.nn.network import ClickNetwork
     from clicklab.records import EvaluationObject
     from clicklab.visualize.replay import Step
     from clicklab.visualize.results_file import Run
+
+
+def loaded(source: str, device: str) -> ClickNetwork:
+    """The network of a file; as `evaluate` writes it down, words with an equals sign behind it are its options."""
+    words = source.split(" ")
+    options: list[str] = []
+    while len(words) > 1 and "=" in words[-1] and not Path(" ".join(words)).exists():
+        options.insert(0, words.pop())
+    return load(" ".join(words), device, None, network_options(options))
 
 
 @dataclass
@@ -49,22 +58,31 @@ class Replays:
         data: `NAME=FOLDER` of datasets that lie elsewhere now.
         device: where the network answers.
         missing: notes what is not there any more.
+        network: that was measured, where it is at hand.
     """
 
-    def __init__(self, run: Run, checkpoint: Path | None, data: Sequence[str], device: str, missing: Missing) -> None:
+    def __init__(
+        self,
+        run: Run,
+        checkpoint: Path | None,
+        data: Sequence[str],
+        device: str,
+        missing: Missing,
+        network: ClickNetwork | None = None,
+    ) -> None:
         self.run, self.device, self.missing = run, device, missing
         self.elsewhere = {name: (folder, options) for name, folder, options in map(dataset_spec, data)}
-        self.network = self._load(checkpoint)
+        self.network = self._load(checkpoint) if network is None else network
         self._objects: dict[str, EvaluationObjects | None] = {}
         self._predictors: dict[str, Predictor] = {}
 
-    def _load(self, checkpoint: Path | None) -> nn.Module | None:
+    def _load(self, checkpoint: Path | None) -> ClickNetwork | None:
         source = checkpoint or self.run.run.get("source")
         if source is None:
             self.missing.say(f"{self.run.label} does not say where its weights are; --checkpoint FILE shows its masks")
             return None
         try:
-            network = load(source, self.device)
+            network = loaded(str(source), self.device)
         except (FileNotFoundError, ValueError) as error:
             if checkpoint is not None:
                 raise

@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import signal
-import warnings
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,8 +21,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 from wandb.env import strtobool
 
+from clicklab.callbacks.run_progress import without_unwanted_bar
 from clicklab.callbacks.stop_at_step import StopAtStep
 from clicklab.commands.configuration_errors import in_short
+from clicklab.commands.quiet import quiet_libraries
 from clicklab.commands.training_errors import first_cause, missing_data, other_network, while_restoring
 from clicklab.external_checkpoint import check_whole
 from clicklab.methods.base import ClickModule
@@ -69,8 +70,7 @@ def train(arguments: list[str]) -> int:
     Raises:
         ValueError, FileNotFoundError: what really happened, in one line.
     """
-    # it is meant for callers that give both a command line and args; here they are the same
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+    quiet_libraries()
     missing: list[str] = []
     stops: list[StopAtStep] = []  # the one of the run, once it has begun
 
@@ -80,6 +80,7 @@ def train(arguments: list[str]) -> int:
         def before_instantiate_classes(self) -> None:
             config = getattr(self.config, str(self.subcommand))
             data = config.data.init_args
+            without_unwanted_bar(config.trainer)
             for part in UNUSED.get(str(self.subcommand), ()):
                 if part in data:
                     data[part] = None

@@ -77,7 +77,11 @@ class ClickModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Loads pretrained weights when a run starts; a resumed run has its own."""
         if stage == "fit" and self.pretrained is not None and not self.trainer.ckpt_path:
-            self.network.load_pretrained(self.pretrained)  # ty: ignore[not-callable]
+            try:
+                self.network.load_pretrained(self.pretrained)  # ty: ignore[not-callable]
+            except ValueError as error:
+                hint = f'to go on from a whole trained network: FROM={self.pretrained} VARIANT="finetune ..."'
+                raise ValueError(f"pretrained: {error}; {hint} (README, Train)") from error
 
     def forward(self, batch: Batch) -> Prediction:
         """The network's prediction for a batch."""

@@ -97,7 +97,7 @@ def label_of(file: Path) -> str:
     """A short name from the path: `runs/mine/results.json` -> mine; of a validation the run and its step."""
     parts = [part for part in file.resolve().parent.parts if part not in GENERIC]
     if len(parts) > 1 and STEP.fullmatch(parts[-1]):
-        return f"{parts[-2]} {parts[-1].replace('step', 'step ')}"
+        return f"{parts[-2]} step {int(parts[-1].removeprefix('step'))}"
     return parts[-1] if parts else file.stem
 
 
