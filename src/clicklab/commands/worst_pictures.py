@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import nn
+    from clicklab.nn.network import ClickNetwork
 
 ROWS = 5  # objects on a sheet
 
@@ -20,7 +20,7 @@ def worst_count(text: str) -> int:
     return int(number)
 
 
-def save_worst(output: Path, count: int, network: nn.Module, data: Sequence[str], device: str) -> list[Path]:
+def save_worst(output: Path, count: int, network: ClickNetwork, data: Sequence[str], device: str) -> list[Path]:
     """Clicks the worst objects of an evaluation again and draws them.
 
     Args:
