@@ -81,7 +81,10 @@ class Folder(SceneDataset):
         if keep_apart:
             self.images = [path for n, path in enumerate(self.images) if (n % keep_apart == keep_apart - 1) == apart]
         if not self.images:
-            raise ValueError(f"{images_folder} has fewer than {keep_apart} images, so that none can be kept apart")
+            raise ValueError(
+                f"{images_folder} has fewer than {keep_apart} images, so that none is kept apart: add some, or set "
+                "keep_apart to a smaller number"
+            )
         self._ids: dict[int, list[int]] = {}
         self._warn_unpaired(images_folder)
 
