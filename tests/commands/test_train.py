@@ -354,12 +354,12 @@ def test_the_command_line_has_the_last_word(tmp_path):
 @pytest.mark.parametrize(("photos", "ends"), [(6, 0), (4, 2)])
 def test_photos_of_ones_own_need_an_overlay_only(photos, ends, tmp_path, monkeypatch, capsys):
     """Every fifth photo is kept apart to measure on, so that four are too few, which is said."""
-    export_scenes(Shapes(length=photos, size=64), tmp_path / "photos", "folder")
+    export_scenes(Shapes(length=photos, size=128), tmp_path / "photos", "folder")
     monkeypatch.setenv("PHOTOS", str(tmp_path / "photos"))
     recipe = files("_base/trainer", "simpleclick/config", "_base/photos")
-    small = ["--data.init_args.crop_size=64", "--data.init_args.batch_size=2", "--data.init_args.num_workers=0"]
+    small = ["--data.init_args.crop_size=128", "--data.init_args.batch_size=2", "--data.init_args.num_workers=0"]
     small += ["--model.init_args.variant=mini", "--model.init_args.pretrained=null", "--trainer.accelerator=cpu"]
-    small += ["--model.init_args.network_options={image_size: 64, patch_size: 8}", "--trainer.fast_dev_run=2"]
+    small += ["--model.init_args.network_options={image_size: 128, patch_size: 8}", "--trainer.fast_dev_run=2"]
     assert main(["fit", *recipe, *small, f"--trainer.default_root_dir={tmp_path}"]) == ends
     assert ("fewer than 5 images" in capsys.readouterr().err) == (ends == 2)
 
