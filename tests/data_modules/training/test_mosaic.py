@@ -33,7 +33,7 @@ def made(mosaic: Mosaic, view: TrainingView, seed: int) -> TrainingView:
 @pytest.mark.parametrize("seed", range(8))
 def test_the_target_lies_in_its_own_tile_and_keeps_its_share_of_it(seed):
     view = plain_view(seed, 200, (DISK, BOX) if seed % 2 else (DISK,))
-    result = made(Mosaic(prob=1.0, min_target=1), view, seed)
+    result = made(Mosaic(prob=1.0, twins=0.0, min_target=1), view, seed)
     assert result.image.shape == view.image.shape and result.target == (1,)
     gray = result.image[..., 0]
     assert sorted(np.unique(gray)) == [60, 90, 120, 200]
@@ -47,6 +47,20 @@ def test_the_target_lies_in_its_own_tile_and_keeps_its_share_of_it(seed):
         placed = result.layers[..., 0] == number
         assert placed.any() and (gray[placed] == other).all()
     assert (result.layers[..., 0] == IGNORE).any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_twin_looks_like_the_target_and_is_none(seed):
+    view = plain_view(seed, 200)
+    result = made(Mosaic(prob=1.0, twins=1.0, min_target=1), view, seed)
+    gray, ids = result.image[..., 0], result.layers[..., 0]
+    assert (gray[ids == 1] == 200).all() and (gray[ids == 2] == 200).all()
+    assert sorted(np.unique(gray)) == [60, 90, 200]  # two tiles of the view, two of others
+    share = view.target_mask().mean()
+    for number in (1, 2):
+        rows, columns = np.nonzero(ids == number)
+        assert len(rows) > 0.1 * share * ids.size / 4
+    assert result.target == (1,)
 
 
 def test_a_view_whose_target_would_vanish_goes_on_to_the_next_mix():
@@ -71,7 +85,12 @@ def test_the_share_of_mosaics_is_the_probability():
 
 @pytest.mark.parametrize(
     ("values", "word"),
-    [({"prob": 1.5}, "prob"), ({"crossing": (0.0, 0.5)}, "crossing"), ({"crossing": (0.7, 0.3)}, "crossing")],
+    [
+        ({"prob": 1.5}, "prob"),
+        ({"twins": -1}, "twins"),
+        ({"crossing": (0.0, 0.5)}, "crossing"),
+        ({"crossing": (0.7, 0.3)}, "crossing"),
+    ],
 )
 def test_impossible_settings_are_named(values, word):
     with pytest.raises(ValueError, match=word):
