@@ -18,13 +18,14 @@ help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  methods: $(METHODS)"
 
-# lvis is installed without its dependencies: they would put the GUI build of OpenCV over the headless one (see pyproject.toml)
+# without their dependencies: lvis would put the GUI build of OpenCV over the headless one (see pyproject.toml), label-studio-sdk
+# an older OpenCV; of it a test reads the one file that decodes brush masks
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "ClickLab needs Python 3.11 or newer; $(PYTHON) is older. Try: make setup PYTHON=python3.11"; exit 2; }
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV_ARGS) $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'lvis==0.5.3'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'lvis==0.5.3' 'label-studio-sdk==2.1.2'
 	@touch $@
 
 setup: $(VENV)/.installed  ## make .venv with everything (VENV_ARGS=--system-site-packages keeps a machine's own torch)

@@ -12,7 +12,8 @@ import pdoc
 import clicklab
 import data_modules
 
-LEFT_OUT = ("clicklab.__main__", "clicklab.clicks.distance_triton")  # the second needs Triton, and holds kernels only
+# the second needs Triton, and holds kernels only; the third needs napari
+LEFT_OUT = ("clicklab.__main__", "clicklab.clicks.distance_triton", "clicklab.adapters.napari_widget")
 
 
 def main(folder: Path) -> None:

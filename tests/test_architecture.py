@@ -35,6 +35,7 @@ ALLOWED = {
     "sweeps": set(),
     "visualize": {"records", "clicks", "views", "nn", "inference", "evaluation", "whole_file"},
     "annotate": {"inference", "whole_file"},
+    "adapters": {"inference", "annotate", "loading"},
     "hub": {"checkpoint", "methods", "nn", "whole_file"},
     "checkpoint": {"export", "shipped", "device", "external_checkpoint", "whole_file", "nn", "methods"},
     "loading": {"checkpoint", "device", "nn", "peers"},

@@ -89,13 +89,17 @@ def joined(found: list[Ring]) -> Ring:
 
 def parts(mask: np.ndarray) -> list[Ring]:
     """A polygon for each outer outline, its holes joined to it by seams."""
-    found = rings(mask)
+    return [joined(family) for family in families(rings(mask))]
+
+
+def families(found: list[Ring]) -> list[list[Ring]]:
+    """Each outer outline of a mask, followed by the holes in it."""
     outer = [ring for ring in found if signed_area(ring) > 0]
     holes = [ring for ring in found if signed_area(ring) < 0]
     owners: dict[int, list[Ring]] = defaultdict(list)
     for hole in holes:
         owners[_owner(outer, hole)].append(hole)
-    return [joined([ring, *owners[number]]) for number, ring in enumerate(outer)]
+    return [[ring, *owners[number]] for number, ring in enumerate(outer)]
 
 
 def _owner(outer: list[Ring], hole: Ring) -> int:

@@ -74,25 +74,33 @@ def read_photo(path: Path) -> tuple[np.ndarray, str]:
     except OSError as error:
         raise UnreadablePhoto(f"{path.name} cannot be read ({error.strerror or error})") from error
     try:
+        pixels = decode(content, path.name)
+    except UnreadablePhoto as error:
+        raise UnreadablePhoto(f"{error}: replace the file or skip it (S)") from error
+    return pixels, hashlib.sha256(content).hexdigest()[:32]
+
+
+def decode(content: bytes, name: str) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of the content of an image file; see `read_photo`.
+
+    Raises:
+        UnreadablePhoto: not an image, cut off, or too large; the text begins with `name`.
+    """
+    try:
         with warnings.catch_warnings(), Image.open(BytesIO(content)) as image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is ours
             width, height = image.size
             if width * height > MOST_PIXELS:
                 limit = MOST_PIXELS // 1_000_000
-                raise UnreadablePhoto(
-                    f"{path.name} has {width} x {height} pixels; at most {limit} million: scale it down"
-                )
+                raise UnreadablePhoto(f"{name} has {width} x {height} pixels, at most {limit} million can be read")
             ImageOps.exif_transpose(image, in_place=True)
-            pixels = _rgb(image)
+            return _rgb(image)
     except UnreadablePhoto:
         raise
     except UnidentifiedImageError as error:  # its text holds an address in memory
-        raise UnreadablePhoto(
-            f"{path.name} is not an image that can be read: replace the file or skip it (S)"
-        ) from error
+        raise UnreadablePhoto(f"{name} is not an image that can be read") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
-        raise UnreadablePhoto(f"{path.name} is damaged ({error}): replace the file or skip it (S)") from error
-    return pixels, hashlib.sha256(content).hexdigest()[:32]
+        raise UnreadablePhoto(f"{name} is damaged ({error})") from error
 
 
 class Photos:

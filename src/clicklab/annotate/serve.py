@@ -63,7 +63,7 @@ def serve(job: Job, load_session: Callable[[], Session]) -> None:
     """
     output = (job.output or job.photos / "clicklab").resolve()
     paths, remarks = list_photos(job.photos.resolve(), output)
-    listening = _listen(job.host or "127.0.0.1", job.port)
+    listening = listen(job.host or "127.0.0.1", job.port)
     store = Store(output)
     try:
         keys = read_keys(output / KEYS_FILE)
@@ -131,7 +131,8 @@ def read_keys(path: Path) -> Mapping[str, list[str]]:
     return usual | chosen
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens already. Raises ValueError where the port cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -33,6 +33,7 @@ COMMANDS = {
     "tables": "the papers' tables: list, run, lay out beside the published numbers",
     "sweep": "run a sweep file here: grid, random or Bayesian, resumable",
     "export": "a network as ONNX graphs with a runtime that needs no torch",
+    "serve": "answer the clicks of Label Studio and X-AnyLabeling",
     "demo": "train a small network on generated shapes, measure and draw it",
     "new-method": "write the files of a new method that trains and passes the contract tests",
 }
@@ -48,6 +49,8 @@ HABITS = {
     "label": "annotate",
     "gui": "annotate",
     "export-onnx": "export",
+    "server": "serve",
+    "backend": "serve",
 }
 
 
@@ -98,11 +101,11 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 
 def unknown_command(word: str) -> str:
-    """One line about a command that does not exist: the one that is meant, and all there are."""
+    """One line about a command that does not exist: the one that is meant, or else all there are."""
     known = [*TRAINING, *COMMANDS]
     meant = [HABITS[word]] if HABITS.get(word) in known else get_close_matches(word, known, n=1)
-    hint = f"did you mean `clicklab {meant[0]}`? " if meant else ""
-    return f"there is no command {word[:30]!r}. {hint}Commands: {', '.join(known)}"
+    hint = f"did you mean `clicklab {meant[0]}`? All: clicklab --help" if meant else f"Commands: {', '.join(known)}"
+    return f"there is no command {word[:30]!r}. {hint}"
 
 
 def _run_training(arguments: list[str]) -> int:
