@@ -7,11 +7,11 @@ inside one layer objects never overlap, and an id is unique over all layers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -19,6 +19,9 @@ from torch.utils.data import Dataset
 from clicklab.records import IGNORE, EvaluationObject, SkippedObject
 from data_modules.formats.image_reading import AS_USUAL, ImageReading
 from data_modules.formats.notes import Notes
+
+if TYPE_CHECKING:
+    from data_modules.undrawn import UndrawnScene
 
 
 class BrokenScene(ValueError):
@@ -142,6 +145,13 @@ class SceneDataset(Dataset[Scene], ABC):
     @abstractmethod
     def __getitem__(self, index: int) -> Scene:
         """Scene `index`, decoded now. Raises BrokenScene naming the file that cannot be read."""
+
+    def training_scene(self, index: int) -> Scene | UndrawnScene:
+        """As `__getitem__`, for a training sample: masks may be left for the crop to draw."""
+        return self[index]
+
+    def expect(self, indices: Iterable[int]) -> None:
+        """Tells which scenes will be asked for next; a reader whose files are far away begins to fetch them."""
 
     @abstractmethod
     def scene_name(self, index: int) -> str:

@@ -31,6 +31,8 @@ DATASETS: dict[str, str] = {
     "DAVIS585": "davis585:DAVIS585",
     "HQSeg44K": "hqseg44k:HQSeg44K",
     "TETRIS": "tetris:TETRIS",
+    "Shards": "shards:Shards",
+    "SA1B": "sa1b:SA1B",
     "ssTEM": "medical:ssTEM",
     "BraTS": "medical:BraTS",
     "OAIZIB": "medical:OAIZIB",

@@ -53,8 +53,14 @@ class Picture(NamedTuple):
 
 def read_picture(path: Path, reading: ImageReading = AS_USUAL, notes: Notes | None = None) -> Picture:
     """As `read_rgb`, with the orientation."""
+    return picture_of(read_bytes(path), path, reading, notes)
+
+
+def picture_of(
+    content: bytes, path: Path | str, reading: ImageReading = AS_USUAL, notes: Notes | None = None
+) -> Picture:
+    """As `read_picture`, of a file's content; `path` is for messages."""
     notes = notes or Notes()
-    content = read_bytes(path)
     header = read_header(content, path, reading.max_pixels)
     pixels = _pixels(content, path, header, reading, notes)
     if pixels.dtype != np.uint8:
@@ -62,7 +68,7 @@ def read_picture(path: Path, reading: ImageReading = AS_USUAL, notes: Notes | No
     return Picture(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), header.orientation)
 
 
-def note_turned(picture: Picture, path: Path, reading: ImageReading, notes: Notes) -> None:
+def note_turned(picture: Picture, path: Path | str, reading: ImageReading, notes: Notes) -> None:
     """Says that an image is turned where its size cannot show whether its annotation was drawn before or after."""
     if picture.orientation in (2, 3, 4) and reading.exif == "turn":
         notes.add(
@@ -78,7 +84,7 @@ def read_bgr_mask(path: Path, reading: ImageReading = AS_USUAL) -> np.ndarray:
     return decode(content, path, flags, reading.max_pixels)
 
 
-def chosen_page(header: ImageHeader, path: Path, reading: ImageReading, notes: Notes) -> int:
+def chosen_page(header: ImageHeader, path: Path | str, reading: ImageReading, notes: Notes) -> int:
     """The page to read of a file. Raises BrokenScene where the file has several, but not the chosen one."""
     if header.pages == 1:
         return 0
@@ -90,7 +96,7 @@ def chosen_page(header: ImageHeader, path: Path, reading: ImageReading, notes: N
     return reading.page
 
 
-def _pixels(content: bytes, path: Path, header: ImageHeader, reading: ImageReading, notes: Notes) -> np.ndarray:
+def _pixels(content: bytes, path: Path | str, header: ImageHeader, reading: ImageReading, notes: Notes) -> np.ndarray:
     """(H, W, 3) BGR of the file's own number type, turned and with transparency dealt with."""
     page = chosen_page(header, path, reading, notes)
     if page:
@@ -111,7 +117,7 @@ def _pixels(content: bytes, path: Path, header: ImageHeader, reading: ImageReadi
     return pixels
 
 
-def _later_page(content: bytes, path: Path, page: int, header: ImageHeader, reading: ImageReading) -> np.ndarray:
+def _later_page(content: bytes, path: Path | str, page: int, header: ImageHeader, reading: ImageReading) -> np.ndarray:
     """(H, W, 3) BGR of a page behind the first one."""
     with opened(content, path) as image:
         image.seek(page)
@@ -128,7 +134,7 @@ def _later_page(content: bytes, path: Path, page: int, header: ImageHeader, read
 
 
 def _over_background(
-    content: bytes, path: Path, header: ImageHeader, reading: ImageReading, notes: Notes
+    content: bytes, path: Path | str, header: ImageHeader, reading: ImageReading, notes: Notes
 ) -> np.ndarray:
     """(H, W, 3) BGR of a file with a transparency channel."""
     layered = decoded(content, path, cv2.IMREAD_UNCHANGED)
@@ -153,13 +159,15 @@ def _over_background(
     return np.rint(colours * share + background * (1 - share)).astype(layered.dtype)
 
 
-def _pillow_alpha(content: bytes, path: Path) -> np.ndarray:
+def _pillow_alpha(content: bytes, path: Path | str) -> np.ndarray:
     """(H, W) uint8 opacity of a file in which one colour is declared transparent."""
     with opened(content, path) as image:
         return np.asarray(image.convert("RGBA").getchannel("A"))
 
 
-def _eight_bits(pixels: np.ndarray, content: bytes, path: Path, reading: ImageReading, notes: Notes) -> np.ndarray:
+def _eight_bits(
+    pixels: np.ndarray, content: bytes, path: Path | str, reading: ImageReading, notes: Notes
+) -> np.ndarray:
     """(H, W, 3) numbers of another type -> uint8: stretched on request, else only where the type has one meaning."""
     finite = np.isfinite(pixels)
     if not finite.any():

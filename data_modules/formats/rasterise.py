@@ -17,6 +17,7 @@ from pycocotools import mask as coco_mask
 
 from data_modules.formats.notes import brief
 from data_modules.formats.regions import Region, region_of
+from data_modules.formats.run_masks import uncompressed
 
 PolygonRule = Literal["fill_poly", "coco_api"]
 FARTHEST = 2.0**20  # points farther out are pulled in: OpenCV's fixed-point lines overflow there
@@ -135,31 +136,9 @@ def _run_length_region(segmentation: dict[str, Any], size: tuple[int, int]) -> R
         raise ValueError(size_fault(found, size))
     counts = segmentation["counts"]
     if isinstance(counts, str):
-        counts = _uncompressed(counts)
+        counts = uncompressed(counts).tolist()
         if fault := _run_length_fault([height, width], counts):
             raise ValueError(fault)
     inside = np.arange(len(counts)) % 2 == 1  # runs of background and object take turns
     columns = np.repeat(inside, np.array(counts, dtype=np.int64)).reshape(width, height)
     return region_of(columns.T)
-
-
-def _uncompressed(text: str) -> list[int]:
-    """Run lengths from COCO's compressed string: five bits per character, differences to the run before the last one.
-
-    Written here because pycocotools decodes into a buffer without asking whether the runs fit. Raises ValueError.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64 or shift > 60:
-            raise ValueError("compressed run lengths with a character that does not belong there")
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            value -= (bits & 16) << (shift - 4)
-            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-            value = shift = 0
-    if shift:
-        raise ValueError("compressed run lengths that end in the middle")
-    return runs

@@ -12,6 +12,7 @@ from data_modules.coco_lvis.thresholds import Thresholds
 
 SPLITS = ("train", "val")
 LAYOUTS = ("bsds", "berkeley", "coco", "coco_lvis", "davis", "folder", "grabcut", "lvis", "sbd", "voc")
+IMAGES = ("jpg", "webp", "webp-lossless")
 READER_OPTIONS = "options of its reader behind a question mark: 'Folder=/photos?kind=binary&ignore_value=255'"
 
 
@@ -22,6 +23,8 @@ def add_actions(actions: argparse._SubParsersAction) -> None:
     _add_build(actions)
     _add_import(actions)
     _add_check(actions)
+    _add_pack(actions)
+    _add_index(actions)
 
 
 def _later(module: str, function: str) -> Callable[[argparse.Namespace], int]:
@@ -99,3 +102,27 @@ def _add_check(actions: argparse._SubParsersAction) -> None:
     command = actions.add_parser("check", help=text, description=text.capitalize())
     command.add_argument("dataset", metavar="NAME=FOLDER", help=READER_OPTIONS)
     command.set_defaults(run=_later("data_modules.tools.check", "run_check"))
+
+
+def _add_pack(actions: argparse._SubParsersAction) -> None:
+    text = "write any set as shards: tar files of images and run lengths, to be read by Shards=DIR"
+    command = actions.add_parser("pack", help=text, description=text.capitalize())
+    command.add_argument("dataset", metavar="NAME=FOLDER", help=READER_OPTIONS)
+    command.add_argument("--output", required=True, type=Path, metavar="DIR", help="may exist, then it goes on")
+    command.add_argument("--images", choices=IMAGES, default="jpg", help="image files (default %(default)s)")
+    command.add_argument("--quality", type=int, default=95, metavar="Q", help="of jpg and webp (default %(default)s)")
+    command.add_argument("--scenes-per-shard", type=int, default=1000, metavar="N", help="(default %(default)s)")
+    command.add_argument("--workers", type=int, metavar="N", help="processes (default: one per processor)")
+    command.add_argument("--no-progress", action="store_true", help="no progress bar")
+    command.set_defaults(run=_later("data_modules.tools.pack", "run_pack"))
+
+
+def _add_index(actions: argparse._SubParsersAction) -> None:
+    text = "build the index of shards before a run does"
+    command = actions.add_parser("index", help=text, description=text.capitalize())
+    command.add_argument(
+        "dataset",
+        metavar="NAME=FOLDER",
+        help="Shards or SA1B; folder or URL; options of the reader behind a question mark",
+    )
+    command.set_defaults(run=_later("data_modules.tools.pack", "run_index"))

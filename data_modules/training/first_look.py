@@ -80,7 +80,7 @@ def _look_at(dataset: SceneDataset, make: SampleMaker, rng: np.random.Generator)
         if look.looked_at == FEW == look.with_target:
             break
         try:
-            scene = dataset[index]
+            scene = dataset.training_scene(index)
         except BrokenScene:
             continue  # named by the reader of the samples
         stuff_too = make.stuff_too(rng)
@@ -91,7 +91,7 @@ def _look_at(dataset: SceneDataset, make: SampleMaker, rng: np.random.Generator)
         look.with_target += sample is not None and bool((sample.target == 1).any())
         look.on_purpose += negative
         look.stuff_alone += bool(scene.objects) and all(entry.stuff for entry in scene.objects.values())
-        met = view or TrainingView.of(scene, stuff_too or make.targets.keep_stuff).sync_objects()
+        met = view or make.whole(scene, stuff_too).sync_objects()
         if met.objects:
             look.areas.append(_largest_target(met, make))
     return look

@@ -20,7 +20,8 @@ from data_modules.training.targets import (
     whole_target,
     without_small_parts,
 )
-from data_modules.training.view import SceneMix, SceneZoom, TrainingView, remove_objects
+from data_modules.training.view import SceneMix, SceneZoom, TrainingView, remove_objects, without_stuff
+from data_modules.undrawn import UndrawnScene
 
 # how often a crop of a scene is tried, and a target of it with a zoom and a crop, before giving the scene up
 CROPS, ZOOMS = 100, 10
@@ -62,7 +63,11 @@ class SampleMaker:
     mix: SceneMix | None = None
 
     def sample(
-        self, scene: Scene, another: Callable[[], TrainingView], rng: np.random.Generator, negatives: bool = False
+        self,
+        scene: Scene | UndrawnScene,
+        another: Callable[[], TrainingView],
+        rng: np.random.Generator,
+        negatives: bool = False,
     ) -> TrainingSample | None:
         """A sample of a scene.
 
@@ -88,16 +93,31 @@ class SampleMaker:
         return bool(rng.random() < self.targets.stuff_prob)
 
     def view(
-        self, scene: Scene, stuff_too: bool, rng: np.random.Generator, negatives: bool = False
+        self, scene: Scene | UndrawnScene, stuff_too: bool, rng: np.random.Generator, negatives: bool = False
     ) -> TrainingView | None:
         """An augmented crop that holds an object, or now and then none; None where none was found."""
-        whole = TrainingView.of(scene, stuff_too or self.targets.keep_stuff)
+        if isinstance(scene, UndrawnScene) and scene.objects and self.zoom is None:
+            stuff = stuff_too or self.targets.keep_stuff
+            shown = scene if stuff else replace(scene, objects=without_stuff(scene.objects))
+            return self._retried(lambda: self._cut(shown, rng), bool(shown.objects), rng)
+        whole = self.whole(scene, stuff_too)
         if negatives and not scene.objects:
             return self._negative(whole, rng)
         if self.zoom is not None:
             return self._zoomed(self.zoom, whole.sync_objects(), stuff_too, rng)
-        for _ in range(CROPS if whole.objects else 1):
-            view = self._augmented(whole, rng)
+        return self._retried(lambda: self._augmented(whole, rng), bool(whole.objects), rng)
+
+    def whole(self, scene: Scene | UndrawnScene, stuff_too: bool) -> TrainingView:
+        """All of a scene, drawn."""
+        drawn = scene.drawn() if isinstance(scene, UndrawnScene) else scene
+        return TrainingView.of(drawn, stuff_too or self.targets.keep_stuff)
+
+    def _retried(
+        self, crop: Callable[[], TrainingView], any_object: bool, rng: np.random.Generator
+    ) -> TrainingView | None:
+        """Crops of a scene until one holds an object, or may do without; None where none was found."""
+        for _ in range(CROPS if any_object else 1):
+            view = crop()
             # both numbers are drawn in any case, as officially
             if (rng.random() < self.targets.keep_background_prob) or view.objects:
                 return view
@@ -162,6 +182,12 @@ class SampleMaker:
             if (rng.random() < self.targets.keep_background_prob) or visible:
                 return replace(view, target=visible)
         return None
+
+    def _cut(self, scene: UndrawnScene, rng: np.random.Generator) -> TrainingView:
+        """A crop of a scene into which only the masks are drawn that it shows."""
+        image, numbers = self.augmentation(scene.image, scene.pixel_numbers(), rng)
+        layers, objects = scene.cut(numbers[..., 0])
+        return TrainingView(image, layers, objects).sync_objects()
 
     def _augmented(self, view: TrainingView, rng: np.random.Generator) -> TrainingView:
         image, layers = self.augmentation(view.image, view.layers, rng)

@@ -22,6 +22,7 @@ from data_modules.training.sample_maker import SampleMaker, TrainingSample
 from data_modules.training.sources import TrainingSource, read_sample_weights
 from data_modules.training.targets import TargetSampling
 from data_modules.training.view import SceneMix, SceneZoom, TrainingView
+from data_modules.undrawn import UndrawnScene
 
 UNUSABLE = "no crop of them holds an object that targets.min_part_area and targets.max_share accept"
 DRAWS = 1000  # how often a scene is drawn before giving up
@@ -104,7 +105,7 @@ class TrainingSamples(Dataset[TrainingSample]):
             try:
                 if place not in self._broken:
                     dataset = self.datasets[place[0]]
-                    sample = self.sample_of(dataset[place[1]], rng, dataset.negatives)
+                    sample = self.sample_of(dataset.training_scene(place[1]), rng, dataset.negatives)
                     if sample is not None:
                         return sample
             except BrokenScene as error:
@@ -113,6 +114,17 @@ class TrainingSamples(Dataset[TrainingSample]):
             place = self._draw(rng)
         reason = f"the last error was: {last}" if last else UNUSABLE
         raise ValueError(f"{DRAWS} training scenes in a row could not be used; {reason}")
+
+    def __getitems__(self, keys: Sequence[tuple[int, int] | int]) -> list[TrainingSample]:
+        """The samples of a batch; the datasets are told first which scenes will be asked for."""
+        for number, dataset in enumerate(self.datasets):
+            dataset.expect([scene for source, scene in map(self._first_place, keys) if source == number])
+        return [self[key] for key in keys]
+
+    def _first_place(self, key: tuple[int, int] | int) -> tuple[int, int]:
+        """(source, scene) that a sample tries first."""
+        epoch, index = (0, key) if isinstance(key, int) else key
+        return self._place(epoch, index, np.random.default_rng([self.seed, epoch, index]))
 
     def _place(self, epoch: int, index: int, rng: np.random.Generator) -> tuple[int, int]:
         """(source, scene) of a sample."""
@@ -137,7 +149,9 @@ class TrainingSamples(Dataset[TrainingSample]):
         dataset = self.datasets[place[0]]
         warnings.warn(f"{dataset.name}: scene {dataset.scene_name(place[1])} is left out: {error}", stacklevel=2)
 
-    def sample_of(self, scene: Scene, rng: np.random.Generator, negatives: bool = False) -> TrainingSample | None:
+    def sample_of(
+        self, scene: Scene | UndrawnScene, rng: np.random.Generator, negatives: bool = False
+    ) -> TrainingSample | None:
         """A sample of one scene, or None where no crop with a usable target was found."""
         return self.make.sample(scene, lambda: self._another(rng), rng, negatives)
 
@@ -152,7 +166,7 @@ class TrainingSamples(Dataset[TrainingSample]):
                 continue
             dataset = self.datasets[place[0]]
             try:
-                scene = dataset[place[1]]
+                scene = dataset.training_scene(place[1])
             except BrokenScene as error:
                 self._report(place, error)  # here, or the caller would blame its own scene
                 continue

@@ -10,7 +10,7 @@ import pytest
 from data_modules.tools import arguments
 from data_modules.tools.export_shapes import LAYOUTS
 
-ACTIONS = ("", "show", "check", "export-shapes", "build-coco-lvis", "import-hannotation")
+ACTIONS = ("", "show", "check", "export-shapes", "build-coco-lvis", "import-hannotation", "pack", "index")
 
 
 @pytest.mark.parametrize("action", ACTIONS)
