@@ -10,6 +10,7 @@ from clicklab.inference.session import Session
 from clicklab.methods.piclick import SCORE_RULES, PiClickNet, build
 from clicklab.methods.piclick.predictor import PiClickPredictor, partners
 from clicklab.records import Clicks
+from clicklab.views.boxes import filled_lines
 
 CLICKS = Clicks.from_list([[(10.5, 20.0, 1), (3.0, 60.0, 0)], [(40.0, 8.0, 1)]])
 
@@ -116,9 +117,11 @@ def test_session_shows_all_candidates_and_another_one_can_be_chosen(preset):
     assert np.array_equal(mask, session.candidates[session.state.chosen] > 0.49)
     other = (session.state.chosen + 1) % 7
     session.choose(other)
-    answer, remembered = session.state.prediction, session.predictor.zoom_source(session.state)
+    answer = session.state.prediction
     maps = answer.maps() if preset == "clean" else answer.view.back(answer.logits)
-    assert torch.equal(remembered, maps[other])
+    for level in (0.3, 0.5, 0.7):
+        remembered = session.predictor.zoom_lines(session.state, level)
+        assert torch.equal(remembered, filled_lines(maps[other] > level))
     shown = session.probability
     session.add_click(10, 10, positive=False)
     after_other = session.candidates

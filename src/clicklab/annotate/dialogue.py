@@ -15,6 +15,7 @@ import numpy as np
 from clicklab.annotate import masks
 from clicklab.annotate.events import BadRequest, Event, History
 from clicklab.inference.session import Session
+from clicklab.views.partial_mask import PartialMask, RegionMask
 
 WORK_PIXELS = 25_000_000  # a larger photo is answered in a scaled copy: its floats alone would take gigabytes
 ROOMS = (1.4, 3.0, float("inf"))  # a given mask is corrected in a part so many times as long as mask and click
@@ -65,7 +66,7 @@ class PhotoSession:
 
     def encode(self) -> None:
         """Does what depends on the photo alone, so that the first click costs what a later one does."""
-        self.new_session().add_click(self.work_size[0] // 2, self.work_size[1] // 2)
+        self.new_session().answer_click(self.work_size[0] // 2, self.work_size[1] // 2)
 
     def point(self, y: float, x: float) -> tuple[float, float]:
         """Row and column of the photo in the network's copy."""
@@ -83,18 +84,17 @@ class PhotoSession:
         height, width = self.work_size
         return cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) >= 0.5
 
-    def mask(self, session: Session, index: int | None, threshold: float | None) -> np.ndarray:
-        """(H, W) bool of the photo: a session's mask, or one of its candidates, at a threshold of one's own."""
-        if index is None and threshold is None and self.factor == 1:
-            return session.mask
-        probability = session.probability if index is None else session.candidates[index]
-        return self.larger(probability, session.predictor.mask_threshold if threshold is None else threshold)
+    def mask(self, session: Session, index: int | None, threshold: float | None) -> PartialMask:
+        """The mask of the photo: a session's own, or one of its candidates, at a threshold of one's own."""
+        level = session.predictor.mask_threshold if threshold is None else threshold
+        state = session.state if index is None else session.state.with_choice(index)
+        if self.factor == 1:
+            return state.mask(level)
+        return RegionMask.of(self.larger(state.probability_tensor.cpu().numpy(), level))
 
     def larger(self, probability: np.ndarray, threshold: float) -> np.ndarray:
-        """(H, W) bool of the photo, of a probability in the network's copy."""
+        """(H, W) bool of the photo, of a probability in the network's copy, which is smaller."""
         found = probability > threshold
-        if self.factor == 1:
-            return found
         full = np.zeros(self.size, dtype=bool)
         box = masks.bounding_box(found)
         if box is not None:  # only where the object is: all of a hundred million floats would take seconds
@@ -161,11 +161,10 @@ class Dialogue:
             shown = _shown(place, None, history.threshold, before, click)
         else:
             place = self._play(_to_play(history.applied[history.beginning :]))
-            shown = place.session.add_click(*place.point(click))
+            place.session.answer_click(*place.point(click))
             self._played = (*self._played, click)
-            if history.threshold is not None or self.photo.factor > 1:
-                shown = _shown(place, None, history.threshold, None, click)
-        return Answer(masks.encode(shown), _count(place.session), _best(place.session))
+            shown = _shown(place, None, history.threshold, None, click)
+        return Answer(masks.encode_partial(shown), _count(place.session), _best(place.session))
 
     def choose(self, history: History, index: int) -> Answer:
         """Takes another candidate of the last click. Raises BadRequest: there is none of that number."""
@@ -173,19 +172,19 @@ class Dialogue:
         count = _count(place.session)
         if index >= count:
             raise BadRequest(f"there is no candidate {index + 1}: the network gave {count}")
-        return Answer(masks.encode(_shown(place, index, history.threshold, before, last)), count, index)
+        return Answer(masks.encode_partial(_shown(place, index, history.threshold, before, last)), count, index)
 
     def at_threshold(self, history: History, value: float) -> Answer:
         """The mask of the last click with another threshold. Raises BadRequest: nothing was clicked."""
         place, before, last = self._at_last_click(history)
-        return Answer(masks.encode(_shown(place, None, value, before, last)))
+        return Answer(masks.encode_partial(_shown(place, None, value, before, last)))
 
     def candidates(self, history: History) -> tuple[list[masks.Rle], list[float], int]:
         """All masks of the last click, their scores, and which is taken. Raises BadRequest: nothing was clicked."""
         place, before, last = self._at_last_click(history)
         scores, level = place.session.scores, history.threshold
         numbers = range(_count(place.session))
-        shown = [masks.encode(_shown(place, index, level, before, last)) for index in numbers]
+        shown = [masks.encode_partial(_shown(place, index, level, before, last)) for index in numbers]
         choices = _choices_after(history.applied, last)
         chosen = choices[-1] if choices else _best(place.session)
         return shown, [1.0] if scores is None else [float(score) for score in scores], chosen
@@ -222,7 +221,7 @@ class Dialogue:
             place.session.set_mask(photo.smaller(before[place.window]))
             for earlier in filter(place.holds, clicks):
                 place.session.place_click(*place.point(earlier))
-            place.session.add_click(*place.point(click))
+            place.session.answer_click(*place.point(click))
             if whole or not _cut_off(place, before, click):
                 break
         self._place, self._played = place, ()
@@ -243,7 +242,7 @@ class Dialogue:
         self._place, self._played = place, self._played[:same]
         for step in wanted[same:]:
             if step.kind == "click":
-                place.session.add_click(*place.point(step))
+                place.session.answer_click(*place.point(step))
             else:
                 place.session.choose(step.payload["index"])
             self._played = (*self._played, step)
@@ -257,21 +256,21 @@ class Dialogue:
 
 def _shown(
     place: _Place, index: int | None, threshold: float | None, before: np.ndarray | None, click: Event
-) -> np.ndarray:
-    """(H, W) bool: the network's mask, or one of its candidates; of a given mask only the change at the click."""
+) -> PartialMask:
+    """The network's mask, or one of its candidates; of a given mask (H, W) bool only the change at the click."""
     answer = place.photo.mask(place.session, index, threshold)
     if before is None:
         return answer
     y, x, positive = _point(click)
     corrected = before.copy()
     part = before[place.window]
-    corrected[place.window] = masks.corrected_at_click(part, answer, y - place.top, x - place.left, positive)
-    return corrected
+    corrected[place.window] = masks.corrected_at_click(part, answer.whole(), y - place.top, x - place.left, positive)
+    return RegionMask.of(corrected)
 
 
 def _cut_off(place: _Place, before: np.ndarray, click: Event) -> bool:
     """Whether the change at a click goes on beyond the part of the photo that was asked."""
-    change = _shown(place, None, None, before, click) != before
+    change = _shown(place, None, None, before, click).whole() != before
     rows, columns = place.window
     sides = [
         change[rows.start, columns] if rows.start > 0 else change[:0],

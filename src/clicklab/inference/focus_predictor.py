@@ -86,13 +86,15 @@ class FocusPredictor(Predictor):
         refined = self._refined(states, boxes, coarse)
         masks = []
         for state, mask, box, logits in zip(states, first, boxes, refined, strict=True):
-            ground = self._previous(state) if len(state.clicks) > LATE else mask
+            ground = self.previous(state) if len(state.clicks) > LATE else mask
             masks.append(PatchedPrediction.over(ground, FocusPatch(logits, box)))
         return masks
 
-    def previous(self, state: SessionState) -> Tensor:
+    def previous(self, state: SessionState) -> MaskPrediction:
         """As `Predictor.previous`; where a given mask is corrected, not the mask that the user sees."""
-        return self._previous(state).map(0)
+        if isinstance(state.prediction, MergedPrediction):
+            return state.prediction.own
+        return InitialMask(state.probability_tensor) if state.prediction is None else state.prediction
 
     def view_of(self, frame: Frame) -> View:
         """The target crop at the one size of all views."""
@@ -103,20 +105,15 @@ class FocusPredictor(Predictor):
         """The segmentor's answer for all dialogues."""
         views = [view_of(state) for state in states]
         clicks = clicks_in_views(exact_clicks(states, self.options.net_clicks_limit), views)
-        previous = self._through_views([self.previous(state)[None] for state in states], views)
+        previous = self._previous_in_views(states, views)
         joined = join_states([self.network_input(state) for state in states])
         with self.context():
             return self.network.step(joined, clicks.to(self.device), previous)
 
-    def _previous(self, state: SessionState) -> MaskPrediction:
-        if isinstance(state.prediction, MergedPrediction):
-            return state.prediction.own
-        return InitialMask(state.probability_tensor) if state.prediction is None else state.prediction
-
     def _focus(self, state: SessionState, mask: Tensor) -> Box:
         """The focus crop in the full image, from the coarse probability (H, W)."""
         seen = mask.logit() if self.options.quirk("focus_on_logits") else mask
-        before = self.previous(state) > FOCUS_THRESHOLD
+        before = self.previous(state).map(0) > FOCUS_THRESHOLD
         everything_else = self.options.quirk("unchanged_click")
         click = state.clicks[-1][:2]
         target = target_box(view_of(state))

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from clicklab.device import usable_device
 from clicklab.inference.answer_checks import best_of_valid, checked
 from clicklab.inference.cascade import refine
-from clicklab.inference.mask_prediction import InitialMask, ViewPrediction
+from clicklab.inference.mask_prediction import InitialMask, MaskPrediction, ViewPrediction
 from clicklab.inference.options import InferenceOptions
 from clicklab.inference.state import Encoding, SessionState
 from clicklab.nn.fold_norms import fold_norms
 from clicklab.nn.network import as_click_network
 from clicklab.nn.network_state import join_states, split_state
 from clicklab.records import Clicks, Prediction
-from clicklab.views.boxes import filled_lines, flip_clicks
+from clicklab.views.boxes import flip_clicks
 from clicklab.views.frames import Frame, Size, View, average_flip, clicks_in_views, limit_longest_side, look
 
 # Pixels of views in one call of the network on a CPU: one view of 448 x 448 and its mirror. Larger batches outgrow the
@@ -37,7 +37,7 @@ class Predictor:
 
     A method that merges views or candidates in its own way overrides `merge`; one that looks elsewhere overrides
     `view_of`; one whose zoom-in goes by something else than probabilities overrides `make_prediction` and
-    `zoom_source`; one with a pipeline of its own overrides `predict_once`. A network names its predictor in the class
+    `zoom_lines`; one with a pipeline of its own overrides `predict_once`. A network names its predictor in the class
     attribute `predictor`, and `predictor_for` finds it; with the class attribute `exact_clicks` it gets clicks in
     float64 (see `exact_clicks`).
 
@@ -141,7 +141,7 @@ class Predictor:
         found = [
             None
             if state.prediction is None or isinstance(state.prediction, InitialMask)
-            else filled_lines(self.zoom_source(state) > self.zoom_in.probability)
+            else self.zoom_lines(state, self.zoom_in.probability)
             for state in states
         ]
         known = [lines for lines in found if lines is not None]
@@ -185,9 +185,16 @@ class Predictor:
             return state.network_state
         return state.encoding.network_state
 
-    def previous(self, state: SessionState) -> Tensor:
-        """(H, W) probability of the mask that the network is shown with the next click: its own last answer."""
-        return state.probability_tensor
+    def previous(self, state: SessionState) -> MaskPrediction | None:
+        """What was answered last, of which the network is shown the chosen mask with the next click; None: nothing."""
+        return state.prediction
+
+    def previous_in_view(self, state: SessionState, view: View) -> Tensor:
+        """(1, h, w) probability of the mask that the network is shown with the next click."""
+        prediction = self.previous(state)
+        if prediction is None:
+            return torch.zeros((1, *view.size), device=self.device)
+        return prediction.seen_in(state.chosen, view)
 
     def merge(self, logits: Tensor, score: Tensor | None, extras: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Views of each session into one answer: mean of the logits and of the scores, candidate by candidate.
@@ -207,9 +214,10 @@ class Predictor:
         """What a session keeps of the network's answer (K, h, w) in a view."""
         return ViewPrediction(probability, view)
 
-    def zoom_source(self, state: SessionState) -> Tensor:
-        """(H, W) map of the last answer's mask that the zoom-in goes by."""
-        return state.probability_tensor
+    def zoom_lines(self, state: SessionState, level: float) -> Tensor:
+        """(H + W,) `filled_lines` of the last answer's mask, as the zoom-in finds it: what is larger than `level`."""
+        assert state.prediction is not None  # `mask_extents` asks for no other
+        return state.prediction.filled_lines(state.chosen, level)
 
     def _predict_group(self, states: Sequence[SessionState]) -> list[SessionState]:
         """States whose views have the same size."""
@@ -243,7 +251,7 @@ class Predictor:
         """Prediction for (B * V) rows, a view and its mirror next to each other; and each session's network state."""
         views = [view_of(state) for state in states]
         clicks = self._clicks(states, views)
-        previous = self._through_views([self.previous(state)[None] for state in states], views)
+        previous = self._previous_in_views(states, views)
         inputs = [self.network_input(state) for state in states]
         joined = join_states(inputs)
         with self.context():
@@ -260,7 +268,15 @@ class Predictor:
 
     def _through_views(self, maps: Sequence[Tensor], views: Sequence[View]) -> Tensor:
         """Maps (C, H, W) of full images through their views: (B * V, C, h, w) in the network's number type."""
-        seen = torch.stack([view.image(one) for view, one in zip(views, maps, strict=True)])
+        return self._with_mirrors([view.image(one) for view, one in zip(views, maps, strict=True)])
+
+    def _previous_in_views(self, states: Sequence[SessionState], views: Sequence[View]) -> Tensor:
+        """`previous_in_view` of all: (B * V, 1, h, w) in the network's number type."""
+        return self._with_mirrors([self.previous_in_view(*pair) for pair in zip(states, views, strict=True)])
+
+    def _with_mirrors(self, maps: Sequence[Tensor]) -> Tensor:
+        """Maps (C, h, w) of views, each followed by its mirror image where the options ask for one."""
+        seen = torch.stack(list(maps))
         if self.options.flip:
             seen = torch.stack([seen, seen.flip(-1)], dim=1).flatten(0, 1)
         return seen.to(self.dtype)
@@ -279,8 +295,9 @@ class Predictor:
     def _check_finite(self, states: Sequence[SessionState]) -> None:
         """Raises ValueError where an answer that has to be looked at holds NaN or Inf."""
         lowered = self.options.precision == "16-mixed"
-        suspects = states if lowered else [state for state in states if len(state.clicks) == 1]
-        if not suspects or torch.stack([self.previous(state).sum() for state in suspects]).isfinite().all():
+        suspects = [state for state in states if lowered or len(state.clicks) == 1]
+        sums = [answer.sum(state.chosen) for state in suspects if (answer := self.previous(state)) is not None]
+        if not sums or torch.stack(sums).isfinite().all():
             return
         reason = "the network's weights are broken: train with a lower learning rate, from an earlier checkpoint"
         if lowered:

@@ -11,6 +11,7 @@ from clicklab.inference.options import InferenceOptions
 from clicklab.inference.predictor import Predictor, predictor_for
 from clicklab.inference.state import SessionImage, SessionState
 from clicklab.views.frames import Click, Size
+from clicklab.views.partial_mask import PartialMask
 
 
 class Session:
@@ -80,9 +81,13 @@ class Session:
             ValueError: no image yet, no numbers, the click lies outside the image, or the network's answer is not as
                 promised. The session is then as before.
         """
+        return self.answer_click(y, x, positive).whole()
+
+    def answer_click(self, y: float, x: float, positive: bool = True) -> PartialMask:
+        """As `add_click`, but gives the mask as it is kept: in a large photo only the part that holds pixels."""
         (answered,) = self.predictor.predict([self.state.with_click(y, x, positive)])
         self._commit(answered)
-        return self.mask
+        return self.partial_mask
 
     def place_click(self, y: float, x: float, positive: bool = True) -> None:
         """Clicks without asking: the next `add_click` is answered with this click too. Arguments as there."""
@@ -180,8 +185,13 @@ class Session:
 
     @property
     def mask(self) -> np.ndarray:
-        """(H, W) bool: probability above the threshold of the predictor."""
-        return (self.probability_tensor > self.predictor.mask_threshold).cpu().numpy()
+        """(H, W) bool: probability above the threshold of the predictor. A copy, as all arrays given out."""
+        return self.partial_mask.whole()
+
+    @property
+    def partial_mask(self) -> PartialMask:
+        """`mask` as it is kept: in a large photo only the part that holds pixels."""
+        return self.state.mask(self.predictor.mask_threshold)
 
     @property
     def candidates(self) -> np.ndarray:

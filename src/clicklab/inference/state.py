@@ -15,6 +15,7 @@ from clicklab.inference.mask_prediction import MaskPrediction
 from clicklab.records import NEGATIVE, POSITIVE
 from clicklab.views.boxes import Box
 from clicklab.views.frames import Click, Size, View
+from clicklab.views.partial_mask import PartialMask, RegionMask
 
 
 @dataclass(eq=False)
@@ -146,3 +147,9 @@ class SessionState:
         if self.prediction is None:
             return torch.zeros(self.image.size, device=self.image.pixels.device)
         return self.prediction.map(self.chosen)
+
+    def mask(self, threshold: float) -> PartialMask:
+        """Where the probability of the mask is larger."""
+        if self.prediction is None:
+            return RegionMask.empty(self.image.size)
+        return self.prediction.mask(self.chosen, threshold)

@@ -12,6 +12,7 @@ from clicklab.inference.mask_prediction import ViewPrediction
 from clicklab.inference.predictor import Predictor
 from clicklab.inference.state import SessionState
 from clicklab.losses.matching import assign, mask_cost
+from clicklab.views.boxes import filled_lines
 from clicklab.views.frames import View
 
 THRESHOLD = 0.49  # candidates are paired by their masks at this probability, whatever the protocol's is, as officially
@@ -23,6 +24,10 @@ class LogitPrediction(ViewPrediction):
     def __init__(self, probability: Tensor, view: View, logits: Tensor) -> None:
         super().__init__(probability, view)
         self.logits = logits
+
+    def logit_map(self, index: int) -> Tensor:
+        """(H, W) logits of one mask, 0 outside the view."""
+        return self.view.back(self.logits[index : index + 1])[0]
 
 
 class PiClickPredictor(Predictor):
@@ -53,12 +58,12 @@ class PiClickPredictor(Predictor):
             return LogitPrediction(probability, view, logits)
         return super().make_prediction(logits, probability, view)
 
-    def zoom_source(self, state: SessionState) -> Tensor:
-        """Probabilities, or logits with 0 outside the view under the quirk `logit_memory`."""
+    def zoom_lines(self, state: SessionState, level: float) -> Tensor:
+        """As `Predictor.zoom_lines`; of logits, with 0 outside the view, under the quirk `logit_memory`."""
         prediction = state.prediction
         if not isinstance(prediction, LogitPrediction):
-            return state.probability_tensor
-        return prediction.view.back(prediction.logits[state.chosen : state.chosen + 1])[0]
+            return super().zoom_lines(state, level)
+        return filled_lines(prediction.logit_map(state.chosen) > level)
 
 
 def partners(logits: Tensor, confidence: Tensor) -> Tensor:
