@@ -14,8 +14,8 @@ import numpy as np
 
 from clicklab.annotate import masks
 from clicklab.annotate.events import BadRequest, Event, History
+from clicklab.inference.partial_mask import PartialMask, RegionMask
 from clicklab.inference.session import Session
-from clicklab.views.partial_mask import PartialMask, RegionMask
 
 WORK_PIXELS = 25_000_000  # a larger photo is answered in a scaled copy: its floats alone would take gigabytes
 ROOMS = (1.4, 3.0, float("inf"))  # a given mask is corrected in a part so many times as long as mask and click

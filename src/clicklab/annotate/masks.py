@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
-from clicklab.views.partial_mask import PartialMask, RegionMask, bounding_box
+from clicklab.inference.partial_mask import PartialMask, RegionMask, bounding_box
 
 SNAP_SHARE = 0.01  # of the longer side: so far from a click its change is looked for, a click being never exact
 SNAP_PIXELS = 4  # and at least so far

@@ -9,11 +9,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from clicklab.inference.cell_mask import CellMask
+from clicklab.inference.partial_mask import PartialMask, RegionMask
 from clicklab.views.bilinear import SMALL_KERNEL, Taps, equals_resize, resized_from, values_at
 from clicklab.views.boxes import filled_lines
-from clicklab.views.cell_mask import CellMask
 from clicklab.views.frames import Frame, View
-from clicklab.views.partial_mask import PartialMask, RegionMask
 
 LARGE = 1 << 20  # pixels of the part of a photo from which on an answer is not laid back as a whole
 ENLARGED = 4  # and so many times the pixels of the view

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from clicklab.inference.mask_prediction import InitialMask
 from clicklab.inference.options import InferenceOptions
+from clicklab.inference.partial_mask import PartialMask
 from clicklab.inference.predictor import Predictor, predictor_for
 from clicklab.inference.state import SessionImage, SessionState
 from clicklab.views.frames import Click, Size
-from clicklab.views.partial_mask import PartialMask
 
 
 class Session:

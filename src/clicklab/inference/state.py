@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from clicklab.inference.mask_prediction import MaskPrediction
+from clicklab.inference.partial_mask import PartialMask, RegionMask
 from clicklab.records import NEGATIVE, POSITIVE
 from clicklab.views.boxes import Box
 from clicklab.views.frames import Click, Size, View
-from clicklab.views.partial_mask import PartialMask, RegionMask
 
 
 @dataclass(eq=False)

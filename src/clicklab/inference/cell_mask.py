@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clicklab.inference.partial_mask import PartialMask, starts_in_columns
 from clicklab.views.bilinear import Taps, lerp
 from clicklab.views.boxes import Box, Size
-from clicklab.views.partial_mask import PartialMask, starts_in_columns
 
 MARGIN = 1e-6  # values in [0, 1] between four corners leave their range by rounding, less than this
 MOST_CROSSED = 0.25  # of all cells: where the threshold crosses more, resizing everything is as fast

@@ -10,12 +10,12 @@ from pycocotools import mask as coco
 
 from clicklab.annotate import masks
 from clicklab.inference import mask_prediction
+from clicklab.inference.cell_mask import CellMask
 from clicklab.inference.mask_prediction import ViewPrediction
+from clicklab.inference.partial_mask import RegionMask
 from clicklab.views.bilinear import equals_resize, values_at
 from clicklab.views.boxes import Box, filled_lines
-from clicklab.views.cell_mask import CellMask
 from clicklab.views.frames import Frame, View, resize
-from clicklab.views.partial_mask import RegionMask
 
 
 def blobs(generator, size, spread):
@@ -57,7 +57,7 @@ def test_values_at_some_places_are_those_of_the_whole_resize():
 
 
 def test_cells_give_the_mask_its_lines_and_its_runs(monkeypatch):
-    monkeypatch.setattr("clicklab.views.cell_mask.MOST_CROSSED", 2.0)
+    monkeypatch.setattr("clicklab.inference.cell_mask.MOST_CROSSED", 2.0)
     for grid, box, size, threshold in cases(300):
         if sum(box.size) <= 128:  # resized by another kernel, whose last bit differs: such views are never large
             continue
