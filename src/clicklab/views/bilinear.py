@@ -1,8 +1,8 @@
 """A bilinear resize at some places only, equal to the bit to `clicklab.views.frames.resize` of everything.
 
 A view of 192 x 256 that is laid back on a photo of 12 megapixels costs more than the network that answered in it. What
-is asked of the result needs little of it: `clicklab.inference.cell_mask` the pixels near a threshold, the next view as many
-pixels as it has itself.
+is asked of the result needs little of it: `clicklab.inference.cell_mask` the pixels near a threshold, the next view as
+many pixels as it has itself.
 """
 
 from __future__ import annotations
