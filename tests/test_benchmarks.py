@@ -30,6 +30,8 @@ SMALL = {
     "first_click": "--scenes 2",
     "goals": "--every 8 --clicks 2 --rounds 1",
     "step_cost": "--only simpleclick:mini",
+    "shards": "--scenes 16 --drawn 4 --size 64 96 --only files resume equal store",
+    "shard_libraries": "--scenes 6",
     "train_step": "--variant mini --batch 2 --crop 64 --side 96 --steps 1 --workers 0",
 }
 

@@ -36,6 +36,7 @@ def load(
     device: str | torch.device = "cpu",
     method: str | None = None,
     network_options: Mapping[str, Any] | None = None,
+    ema: bool | None = None,
 ) -> ClickNetwork:
     """The network of a checkpoint, in eval mode.
 
@@ -48,19 +49,21 @@ def load(
         method: reads the file as this method's. Only where two share their parameters: VTMR takes FocalClick's files.
         network_options: arguments of the network's constructor that need no other weights, in place of the file's,
             e.g. `{"score_rule": "iou"}` of PiClick or `{"sigma": 22.0}` of VTMR.
+        ema: of a run that averaged its weights (`experiments/_base/ema.yaml`): True the average, False the weights of
+            the last step. None takes the average where there is one, which is what the run measured.
 
     Raises:
         FileNotFoundError: no file there.
-        ValueError: no such device or option; or not a checkpoint, unsafe, of no known method, or with keys that do not
-            fit; the message says which.
+        ValueError: no such device or option; an average is asked for where there is none; or not a checkpoint, unsafe,
+            of no known method, or with keys that do not fit; the message says which.
     """
     device = usable_device(device)
     place = hub_folder(str(path)) if str(path).startswith(HUB) else checkpoint_path(path)
     if (place / OPTIONS).is_file():
-        if method or network_options:
+        if method or network_options or ema is not None:
             raise ValueError(f"{place} holds exported graphs, which take neither another method nor other options")
         return OnnxNetwork(place).to(device).eval()
-    _, network = read_network(place / WEIGHTS if (place / WEIGHTS).is_file() else place, method)
+    _, network = read_network(place / WEIGHTS if (place / WEIGHTS).is_file() else place, method, ema)
     if network_options:
         network = with_options(network, network_options)
     return network.to(device).eval()
@@ -150,9 +153,11 @@ def write_weights(name: str, network: ClickNetwork, out: Path, half: bool = Fals
             torch.save({"clicklab_method": name, "hyper_parameters": settings, "state_dict": weights}, part)
 
 
-def read_network(path: str | Path, method: str | None = None) -> tuple[str, ClickNetwork]:
+def read_network(path: str | Path, method: str | None = None, ema: bool | None = None) -> tuple[str, ClickNetwork]:
     """Name of the method and network of a checkpoint; raises as `load`."""
     checkpoint = read_foreign(path)
+    if ema is not None:
+        checkpoint = _averaged(checkpoint, ema, path)
     own = checkpoint.get("clicklab_method")
     read_as = "" if method in (None, own) or own is None else f"a checkpoint of {own}, read as one of {method}: "
     with one_line_about(f"{path}: {read_as}"):
@@ -160,6 +165,14 @@ def read_network(path: str | Path, method: str | None = None) -> tuple[str, Clic
             name = method or str(own)
             return name, _ours(checkpoint, name)
         return _official(checkpoint, method)
+
+
+def _averaged(checkpoint: dict[str, Any], ema: bool, path: str | Path) -> dict[str, Any]:
+    """The checkpoint with the average or the last step as its weights. Raises ValueError where it has no average."""
+    last_step = checkpoint.get("current_model_state")  # Lightning's name; the average is the state_dict then
+    if ema and last_step is None:
+        raise ValueError(f"{path}: its run kept no average of the weights (overlay ema.yaml); leave ema out")
+    return checkpoint if ema or last_step is None else {**checkpoint, "state_dict": last_step}
 
 
 @contextmanager

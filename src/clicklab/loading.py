@@ -25,6 +25,7 @@ def load(
     device: str | torch.device = "cpu",
     method: str | None = None,
     network_options: Mapping[str, Any] | None = None,
+    ema: bool | None = None,
 ) -> ClickNetwork:
     """A network by name, in eval mode.
 
@@ -36,6 +37,8 @@ def load(
         device: where to put it.
         method: reads a file as this method's. Only where two share their parameters: VTMR takes FocalClick's files.
         network_options: arguments of the network's constructor, or of the factory.
+        ema: of a run that averaged its weights: True the average, False the last step; None: the average if there is
+            one.
 
     Raises:
         FileNotFoundError: no file there.
@@ -45,9 +48,11 @@ def load(
     text, options = str(path or ""), dict(network_options or {})
     peer, factory = is_peer(text), bool(FACTORY.fullmatch(text)) and not Path(text).exists()
     if not peer and not factory:
-        return clicklab.checkpoint.load(path, device, method, network_options)
+        return clicklab.checkpoint.load(path, device, method, network_options, ema)
     if method is not None:
         raise ValueError(f"{text}: a method is asked for ({method}), but only files of weights are read as a method's")
+    if ema is not None:
+        raise ValueError(f"{text}: ema chooses among the weights of a training run's checkpoint; leave it out here")
     network = open_peer(text, **options) if peer else _made_by_factory(text, options)
     return network.to(usable_device(device)).eval()
 

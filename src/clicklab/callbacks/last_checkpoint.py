@@ -60,6 +60,11 @@ class LastCheckpoint(ModelCheckpoint):
         if _sound(pl_module):
             super().on_train_epoch_end(trainer, pl_module)
 
+    def save_now(self, trainer: pl.Trainer) -> None:
+        """Saves between two steps of an epoch; all processes together."""
+        if _sound(trainer.lightning_module):
+            trainer.save_checkpoint(Path(str(self.dirpath)) / f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}")
+
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Saves what was reached: Ctrl-C, SIGTERM, a full memory.
 
