@@ -229,16 +229,16 @@ def _look_at_index(folder: Path) -> dict[str, Any]:
         "MiB on disk": index.memory() / 2**20,
         "seconds to open": opened,
         "microseconds a look": 1e6 * each,
-        "MiB held (private)": private / 2**20,
+        "MiB held": private / 2**20,
         "MiB of the mapped file in memory, which the system may drop": mapped / 2**20,
     }
 
 
 def _private() -> tuple[int, int]:
-    """Bytes of this process that are its own, and that are shared (mapped files)."""
+    """Bytes of this process that are its own, and of files that are mapped."""
     text = Path("/proc/self/smaps_rollup").read_text().splitlines()
     values = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in text[1:]}
-    own = values["Private_Dirty"]
+    own = values["Anonymous"]  # a mapped file that was just written would count as private, too
     return own, values["Rss"] - own
 
 
