@@ -13,7 +13,7 @@ import numpy as np
 
 from data_modules.formats.image_reading import AS_USUAL, ImageReading
 from data_modules.formats.images import note_turned, picture_of
-from data_modules.formats.notes import brief
+from data_modules.formats.notes import brief, shown
 from data_modules.formats.run_masks import RunMask, run_mask
 from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
 from data_modules.shards.index import Place, open_index, read_place
@@ -74,7 +74,10 @@ class Shards(SceneDataset):
         folder = None if index is None else Path(index).expanduser()
         self.index = open_index(self.store, pattern, folder, workers)
         for problem in self.index.problems:
-            self.notes.add(problem, problem)
+            self.notes.add("damaged shards", f"{problem} (clicklab data index lists all such shards)")
+        if changed := self.index.changed:
+            told = f"{len(changed)} shards changed since their index was built, which was built anew: {shown(changed)}"
+            self.notes.add("changed shards", f"{self.store.where}: {told}; a run that goes on sees other batches")
         self._pool: ThreadPoolExecutor | None = None
         self._ahead: OrderedDict[int, Future[tuple[bytes, bytes]]] = OrderedDict()
 

@@ -47,10 +47,18 @@ class ShardIndex:
 
     Attributes:
         problems: what is wrong with the shards and was survived, one line each.
+        changed: shards that were looked through again now, because they are not what they were.
     """
 
-    def __init__(self, folder: Path, shards: Sequence[str], counts: Sequence[int], problems: list[str]) -> None:
-        self.folder, self.shards, self.problems = folder, list(shards), problems
+    def __init__(
+        self,
+        folder: Path,
+        shards: Sequence[str],
+        counts: Sequence[int],
+        problems: Sequence[str] = (),
+        changed: Sequence[str] = (),
+    ) -> None:
+        self.folder, self.shards, self.problems, self.changed = folder, list(shards), list(problems), list(changed)
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._rows: dict[int, np.ndarray] = {}
 
@@ -128,9 +136,8 @@ def open_index(
             known |= _build(store, missing, folder, workers, progress)
     entries = [known[file.name] for file in files]
     problems = [f"{store.where}/{entry['shard']}: {line}" for entry in entries for line in entry["problems"]]
-    if changed:
-        problems.append(f"{store.where}: {len(changed)} shards changed since their index was built: it was built anew")
-    index = ShardIndex(folder, [file.name for file in files], [entry["samples"] for entry in entries], problems)
+    counts = [entry["samples"] for entry in entries]
+    index = ShardIndex(folder, [file.name for file in files], counts, problems, changed)
     if not len(index):
         raise ValueError(f"{store.where}: the shards hold no image with a json file of its name" + _first(problems))
     return index

@@ -14,6 +14,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
+from shard_files import write_photos
 
 import clicklab
 from clicklab.callbacks.averaged_weights import AveragedWeights
@@ -149,9 +150,12 @@ def test_an_average_goes_on_where_a_run_was_broken_off(tmp_path, hook, call):
     assert same(*kept)
 
 
-def test_the_overlays_are_put_on_top_of_a_recipe(tmp_path):
+def test_the_overlays_are_put_on_top_of_a_recipe(tmp_path, monkeypatch):
+    write_photos(tmp_path / "tars", size=(64, 64))
+    monkeypatch.setenv("SA1B", str(tmp_path / "tars"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     names = ["_base/trainer", "simpleclick/config", "simpleclick/smoke"]
-    names += [f"_base/{name}" for name in ("every_minutes", "ema", "clip", "accumulate")]
+    names += [f"_base/{name}" for name in ("every_minutes", "ema", "clip", "accumulate", "sa1b")]
     configs = [part for name in names for part in ("--config", str(REPOSITORY / "experiments" / f"{name}.yaml"))]
     assert main(["fit", *configs, f"--trainer.default_root_dir={tmp_path}"]) == 0
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
