@@ -134,19 +134,26 @@ def clicks_on_a_large_photo(session: clicklab.Session, network_clock: Clock, siz
     }
 
 
-def memory_over_many(session: clicklab.Session, count: int) -> dict:
-    """Resident memory after half and after all of many photos, one click each."""
+def memory_over_many(session: clicklab.Session, count: int, size: tuple[int, int]) -> dict:
+    """Resident memory after a fifth, after half and after all of many photos, one click each, the next one ahead."""
     with tempfile.TemporaryDirectory() as name:
-        make_photos(Path(name), count, SMALL)
+        make_photos(Path(name), count, size)
         desk = open_desk(Path(name), session)
         seen = []
         for row in desk.photo_list():
             photo = desk.open_photo(row["id"], ANNA)
+            desk.prepare(row["id"] + 1)
             click(desk, desk.add_object(row["id"], 1, f"object-{row['id']}", ANNA)["id"], photo, 0)
             desk.release(row["id"], ANNA.id)
             seen.append(resident())
         desk.close()
-    return {"photos in turn": count, "memory at the end, in that after half of them": seen[-1] / seen[count // 2]}
+    return {
+        "photos in turn": count,
+        "their size": [*size],
+        "megabytes at the end": seen[-1] / 1e6,
+        "memory at the end, in that after a fifth of them": seen[-1] / seen[count // 5],
+        "memory at the end, in that after half of them": seen[-1] / seen[count // 2],
+    }
 
 
 def resident() -> int:
@@ -228,6 +235,7 @@ def main() -> None:
     """All of it, one after the other."""
     parser = argparse.ArgumentParser(description="What a click in `clicklab annotate` costs.")
     parser.add_argument("--photos", type=int, default=40, help="for the memory (%(default)s)")
+    parser.add_argument("--photo-size", type=int, nargs=2, default=SMALL, help="their width and height")
     parser.add_argument("--people", type=int, default=20, help="at once (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("runs/bench/annotate.json"), metavar="FILE")
     parser.add_argument("--size", type=int, nargs=2, default=(4000, 3000), help="width and height of large photos")
@@ -239,7 +247,7 @@ def main() -> None:
         network_clock.watch(session.predictor.network, name)
     record = start_to_page()
     record |= clicks_on_a_large_photo(session, network_clock, tuple(options.size))
-    record |= memory_over_many(session, options.photos)
+    record |= memory_over_many(session, options.photos, tuple(options.photo_size))
     record |= many_at_once(session, options.people)
     for name, value in record.items():
         print(f"{name}: {value:.3g}" if isinstance(value, float) else f"{name}: {value}")

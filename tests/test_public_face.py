@@ -35,6 +35,14 @@ def test_help_of_every_command_imports_nothing_slow():
     assert run("-c", SHOW_HELP).splitlines()[-1] == "nothing slow was imported"
 
 
+def test_the_page_and_its_network_import_no_more_than_they_need():
+    code = (
+        "import clicklab.annotate.serve, clicklab, sys; clicklab.Session(clicklab.load()); print(sorted(sys.modules))"
+    )
+    loaded = set(ast.literal_eval(run("-c", code)))
+    assert not loaded & {"torchvision", "torch._dynamo", "lightning", "timm", "matplotlib", "scipy", "wandb"}
+
+
 def test_the_package_runs_as_a_module():
     assert run("-m", "clicklab", "--version").strip() == clicklab.__version__
 

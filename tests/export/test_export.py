@@ -15,7 +15,8 @@ from toys import drawn_object
 import clicklab
 from clicklab.commands.main import main
 from clicklab.export.folder import export_folder
-from clicklab.export.graphs import SLOTS, flat_state, nested_state
+from clicklab.export.graphs import flat_state, nested_state
+from clicklab.export.names import SLOTS
 from clicklab.export.onnx_network import OPTIONS, OnnxNetwork
 from clicklab.export.runtime import session as runtime
 from clicklab.methods import method_package

@@ -10,7 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from clicklab.export.graphs import SLOTS, GraphFacts, export_graphs
+from clicklab.export.graphs import GraphFacts, export_graphs
+from clicklab.export.names import SLOTS
 from clicklab.export.onnx_network import FORMAT, OPTIONS
 from clicklab.nn.network import ClickNetwork
 from clicklab.whole_file import written_whole

@@ -16,14 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clicklab.export.names import CLICK, IMAGE, REFINE, SLOTS, WHOLE
 from clicklab.nn.coarse_to_fine import CoarseToFine
 from clicklab.nn.network import ClickNetwork
 from clicklab.records import Clicks, Prediction
 from clicklab.whole_file import written_whole
 
-SLOTS = 24  # clicks of a dialogue; what is not filled has the label -1
 OPSET = 20
-IMAGE, CLICK, WHOLE, REFINE = "image.onnx", "click.onnx", "model.onnx", "refine.onnx"
 PRIMES = (5, 7)  # sides of the first example in multiples, so that heights and widths are told apart
 LARGEST = 256  # of a side in multiples; a bound that the exporter wants
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clicklab.export.graphs import CLICK, IMAGE, REFINE, SLOTS, WHOLE
+from clicklab.export.names import CLICK, IMAGE, REFINE, SLOTS, WHOLE
 from clicklab.nn.network import ClickNetwork
 from clicklab.records import Clicks, Prediction
 from clicklab.views.zoom_in import ZoomIn
