@@ -16,9 +16,8 @@ from killable import Killer, evaluate_shapes, fit
 from open_damaged import sound_content
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RECIPE = [
-    REPOSITORY / "experiments" / f"{name}.yaml" for name in ("_base/trainer", "simpleclick/config", "simpleclick/smoke")
-]
+FILES = ("_base/trainer", "simpleclick/config", "simpleclick/smoke")
+RECIPE = [REPOSITORY / "experiments" / f"{name}.yaml" for name in FILES]
 IN_A_ROW = 5  # kills of one run before it may end
 
 
