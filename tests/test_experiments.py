@@ -27,12 +27,12 @@ TINY = {
     "ckpt_path": None,
     "data": {
         "init_args": {
-            "crop_size": 64,
+            "crop_size": 128,
             "batch_size": 2,
             "epoch_length": 4,
             "num_workers": 0,
             "limit": 2,
-            "targets": {"min_object_area": 10, "min_part_area": 0},
+            "targets": {"min_object_area": 10},
         }
     },
     "trainer": {"accelerator": "cpu", "fast_dev_run": 1, "enable_progress_bar": False},
@@ -43,7 +43,7 @@ TINY = {
 def data_root(tmp_path_factory) -> Path:
     """All datasets that experiments name, drawn small and written in their real formats."""
     root = tmp_path_factory.mktemp("data")
-    shapes = Shapes(length=4, size=64, split="train")
+    shapes = Shapes(length=4, size=128, split="train")
     for form, folder in {"coco_lvis": "COCO_LVIS", "sbd": "SBD", "grabcut": "GrabCut"}.items():
         export_scenes(shapes, root / folder, form)
     write_hqseg44k(root / "HQSeg44K", shapes, "train")

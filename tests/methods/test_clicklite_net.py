@@ -21,19 +21,15 @@ def mini(**options):
 
 @pytest.mark.parametrize("fusion", [2, 3, 4, 5])
 @pytest.mark.parametrize("size", [(64, 96), (51, 67)])
-def test_contract(size, fusion):
+def test_images_of_any_size_with_any_fusion(size, fusion):
     network = mini(fusion=fusion).eval()
     image, prev_mask = torch.rand(2, 3, *size), torch.rand(2, 1, *size)
     with torch.no_grad():
         whole = network(image, CLICKS, prev_mask)
-        state = network.start(image)
-        before = {name: value.clone() for name, value in state.items()}
-        step = network.step(state, CLICKS, prev_mask)
-        again = network.step(step.state, CLICKS, prev_mask)
+        again = network.step(network.start(image), CLICKS, prev_mask)
         alone = network(image[1:], CLICKS[1:], prev_mask[1:])
-    assert whole.logits.shape == (2, 1, *size) and whole.score is None
-    assert all(torch.equal(state[name], value) for name, value in before.items())
-    assert torch.equal(whole.logits, step.logits) and torch.equal(whole.logits, again.logits)
+    assert whole.logits.shape == (2, 1, *size)
+    assert torch.equal(whole.logits, again.logits)
     torch.testing.assert_close(alone.logits, whole.logits[1:], rtol=1e-4, atol=1e-5)
 
 
@@ -53,15 +49,6 @@ def test_clicks_and_previous_mask_are_read(keys):
     assert torch.equal(logits[0], logits[1])
     for i in range(2, 5):
         assert all(not torch.equal(logits[i], logits[j]) for j in range(1, i))
-
-
-def test_every_parameter_learns():
-    """DDP runs without a search for unused parameters."""
-    network = mini()
-    answer = network(torch.rand(2, 3, 64, 64), CLICKS, torch.rand(2, 1, 64, 64))
-    answer.logits.square().mean().backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
 def test_stays_within_its_budget():

@@ -6,6 +6,7 @@ Nothing here knows a method by name.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 
@@ -38,8 +39,10 @@ def test_forward_is_start_and_step(name):
     with torch.no_grad():
         whole = network(image, CLICKS, prev_mask)
         state = network.start(image)
+        before = copy.deepcopy(state)
         step = network.step(state, CLICKS, prev_mask)
         again = network.step(step.state, CLICKS, prev_mask)
+    torch.testing.assert_close(state, before, rtol=0, atol=0)
     assert whole.logits.shape[0] == 2 and whole.logits.shape[2:] == SIZE
     assert whole.logits.isfinite().all()
     assert (whole.score is None) == (whole.logits.shape[1] == 1)
@@ -75,6 +78,15 @@ def test_place_and_sign_of_clicks_are_read_and_empty_slots_are_not(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_the_previous_mask_is_read_as_the_class_says(name):
+    network, (image, _) = network_of(name).eval(), example()
+    empty, half = torch.zeros(2, 1, *SIZE), torch.full((2, 1, *SIZE), 0.6)
+    with torch.no_grad():
+        after_none, after_half = (network(image, CLICKS, mask).logits for mask in (empty, half))
+    assert torch.equal(after_none, after_half) is not network.reads_prev_mask
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_arguments_are_plain_and_rebuild_the_network(name):
     network = network_of(name)
     arguments = json.loads(json.dumps(network.arguments))
@@ -85,9 +97,18 @@ def test_arguments_are_plain_and_rebuild_the_network(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_a_recipe_s_settings_rebuild_the_network(name):
+    module = built_module(name)
+    assert module.hparams["variant"] in type(module.network).variants
+    rebuilt = method_package(name).build(dict(module.hparams))
+    assert type(rebuilt) is type(module.network)
+    assert rebuilt.arguments == module.network.arguments
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_unknown_sizes_and_options_are_named(name):
     kind = type(network_of(name))
-    with pytest.raises(ValueError, match="colossal"):
+    with pytest.raises(ValueError, match=f"colossal.*{', '.join(kind.variants)}"):
         kind.from_variant("colossal")
     with pytest.raises(ValueError, match="no_such_option"):
         kind.from_variant(next(iter(kind.variants)), no_such_option=1)
@@ -107,6 +128,10 @@ def test_lower_precision_stays_finite(name):
     network, (image, prev_mask) = network_of(name).eval(), example()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert network(image, CLICKS, prev_mask).logits.isfinite().all()
+    network = network.bfloat16()
+    with torch.no_grad():
+        logits = network(image.bfloat16(), CLICKS, prev_mask.bfloat16()).logits
+    assert logits.isfinite().all()
 
 
 @pytest.mark.parametrize("name", METHODS)

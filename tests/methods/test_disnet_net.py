@@ -13,7 +13,7 @@ from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.mask_prediction import ViewPrediction
 from clicklab.inference.predictor import predictor_for
 from clicklab.inference.session import Session
-from clicklab.methods.disnet import DISNetNet, build
+from clicklab.methods.disnet import DISNetNet
 from clicklab.methods.disnet.predictor import like_the_view
 from clicklab.methods.disnet.state import Chosen, Proposals
 from clicklab.methods.piclick import PiClickNet
@@ -152,17 +152,9 @@ def test_wrong_arguments():
         ({"first_radius": 0}, "first_radius must be positive"),
         ({"first_click": "both"}, "first_click is 'both', wanted: 'encoder' or 'decoder'"),
         ({"token_attention": "none"}, "token_attention is 'none', wanted: 'masked_click' or 'sam'"),
-        ({"colour": 1}, "no option 'colour'"),
     ):
         with pytest.raises(ValueError, match=message):
             mini(**options)
-
-
-def test_rebuilt_from_its_arguments():
-    network = mini(num_queries=4, dense_clicks=True)
-    twin = build({"variant": None, "network_options": network.arguments})
-    twin.load_state_dict(network.state_dict())
-    assert twin.arguments == network.arguments
 
 
 @pytest.mark.parametrize("flip", [False, True])

@@ -7,7 +7,7 @@ import torch
 from clicklab.evaluation.protocol import EvaluationProtocol
 from clicklab.inference.predictor import predictor_for
 from clicklab.inference.session import Session
-from clicklab.methods.piclick import SCORE_RULES, PiClickNet, build
+from clicklab.methods.piclick import SCORE_RULES, PiClickNet
 from clicklab.methods.piclick.predictor import PiClickPredictor, partners
 from clicklab.records import Clicks
 from clicklab.views.boxes import filled_lines
@@ -83,10 +83,6 @@ def test_scores():
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match="unknown PiClick variant"):
-        PiClickNet.from_variant("giant")
-    with pytest.raises(ValueError, match="no option 'colour'"):
-        PiClickNet.from_variant("mini", colour=1)
     with pytest.raises(ValueError, match="num_queries must be 1 or more"):
         mini(num_queries=0)
     with pytest.raises(ValueError, match=r"score_rule is 'best', wanted.*product"):
@@ -95,13 +91,6 @@ def test_wrong_arguments():
         mini(click_encoding="none")
     with pytest.raises(ValueError, match="confidence_layers is 2, wanted"):
         mini(confidence_layers=2)
-
-
-def test_rebuilt_from_its_arguments():
-    network = mini(num_queries=4, click_encoding="maps")
-    twin = build({"variant": None, "network_options": network.arguments})
-    twin.load_state_dict(network.state_dict())
-    assert twin.arguments == network.arguments
 
 
 @pytest.mark.parametrize("preset", ["official", "clean"])

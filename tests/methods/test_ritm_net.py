@@ -1,4 +1,4 @@
-"""RITM's network: the contract at any size, the variants, every parameter used."""
+"""RITM's network: any size, the variants, the official views. What all networks keep: test_contract.py."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from clicklab.inference.predictor import predictor_for
 from clicklab.inference.session import Session
-from clicklab.methods.ritm import VARIANTS, RITMNet, build
+from clicklab.methods.ritm import RITMNet
 from clicklab.nn.hrnet import HRNet
 from clicklab.records import Clicks
 from clicklab.views.zoom_in import ZoomIn
@@ -20,52 +20,24 @@ def mini(**options):
 
 
 @pytest.mark.parametrize("size", [(64, 96), (51, 67)])
-def test_contract(size):
+def test_images_of_any_size(size):
     network = mini().eval()
     image, prev_mask = torch.rand(2, 3, *size), torch.rand(2, 1, *size)
     with torch.no_grad():
         whole = network(image, CLICKS, prev_mask)
-        state = network.start(image)
-        before = state.clone()
-        step = network.step(state, CLICKS, prev_mask)
-        again = network.step(step.state, CLICKS, prev_mask)
         alone = network(image[1:], CLICKS[1:], prev_mask[1:])
     assert whole.logits.shape == whole.extras["aux"].shape == (2, 1, *size)
-    assert whole.score is None
-    assert torch.equal(state, before)
-    assert torch.equal(whole.logits, step.logits)
-    assert torch.equal(whole.logits, again.logits)
     torch.testing.assert_close(alone.logits, whole.logits[1:], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("reads_prev_mask", [True, False])
-def test_clicks_and_previous_mask_are_read(reads_prev_mask):
-    network = mini(reads_prev_mask=reads_prev_mask).eval()
-    image, nothing = torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)
-    answers = [
-        (Clicks.empty(1), nothing),
-        (Clicks.empty(1, 3), nothing),
-        (Clicks.from_list([[(9, 9, 1)]]), nothing),
-        (Clicks.from_list([[(9, 9, 0)]]), nothing),
-        (Clicks.from_list([[(9, 9, 1)]]), nothing + 0.5),
-    ]
+def test_the_baseline_reads_clicks_but_no_mask():
+    network = mini(reads_prev_mask=False).eval()
+    image, nothing = torch.rand(2, 3, 64, 64), torch.zeros(2, 1, 64, 64)
     with torch.no_grad():
-        logits = [network(image, *answer).logits for answer in answers]
-    assert torch.equal(logits[0], logits[1])
-    for i in range(1, 4):
-        assert all(not torch.equal(logits[i], logits[j]) for j in range(1, i))
-    assert torch.equal(logits[2], logits[4]) is not reads_prev_mask
-
-
-def test_every_parameter_learns():
-    """DDP runs without a search for unused parameters; a bias that BatchNorm takes out again gets a gradient of 0."""
-    network = mini()
-    answer = network(torch.rand(2, 3, 64, 64), CLICKS, torch.rand(2, 1, 64, 64))
-    (answer.logits.square().mean() + answer.extras["aux"].square().mean()).backward()
-    taken_out = {"segmentor.ocr.aux.0.bias", "segmentor.ocr.pixels.0.bias"}
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert name in taken_out or parameter.grad.abs().sum() > 0, name
+        clicked, unclicked = (network(image, clicks, nothing).logits for clicks in (CLICKS, Clicks.empty(2)))
+        again = network(image, CLICKS, nothing + 0.5).logits
+    assert torch.equal(clicked, again)
+    assert not torch.equal(clicked, unclicked)
 
 
 # All parameters: the official figures (docs/models.md#hrnet-with-ocr) less the attention to a single object.
@@ -111,27 +83,3 @@ def test_pretrained_weights_go_into_the_backbone(tmp_path):
         assert torch.equal(network.segmentor.backbone.state_dict()[name], value)
     for name, value in network.segmentor.ocr.state_dict().items():
         assert torch.equal(heads[name], value)
-
-
-def test_bfloat16():
-    network = mini().eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        assert network(torch.rand(2, 3, 64, 64), CLICKS, torch.rand(2, 1, 64, 64)).logits.isfinite().all()
-    network = network.bfloat16()
-    image, prev_mask = torch.rand(2, 3, 64, 64).bfloat16(), torch.rand(2, 1, 64, 64).bfloat16()
-    with torch.no_grad():
-        assert network(image, CLICKS, prev_mask).logits.dtype == torch.bfloat16
-
-
-def test_arguments_rebuild_the_network():
-    network = mini(click_radius=3.5)
-    assert build({"variant": None, "network_options": network.arguments}).arguments == network.arguments
-    options = {"click_radius": 3.5}
-    assert build({"variant": "mini", "network_options": options, "learning_rate": 1.0}).arguments == network.arguments
-
-
-def test_errors():
-    with pytest.raises(ValueError, match=f"unknown RITM variant 'hrnet48'; known: {', '.join(VARIANTS)}"):
-        RITMNet.from_variant("hrnet48")
-    with pytest.raises(ValueError, match="no option 'radius'"):
-        mini(radius=3)

@@ -1,9 +1,9 @@
-"""SimpleClick's network: the contract, the variants, every parameter used."""
+"""SimpleClick's network: the official sizes and initial weights. What all networks keep: test_contract.py."""
 
 import pytest
 import torch
 
-from clicklab.methods.simpleclick import VARIANTS, SimpleClickNet, build
+from clicklab.methods.simpleclick import SimpleClickNet
 from clicklab.records import Clicks
 
 CLICKS = Clicks.from_list([[(10.5, 20.0, 1), (3.0, 60.0, 0)], [(40.0, 8.0, 1)]])
@@ -12,23 +12,6 @@ CLICKS = Clicks.from_list([[(10.5, 20.0, 1), (3.0, 60.0, 0)], [(40.0, 8.0, 1)]])
 def mini(**options):
     torch.manual_seed(0)
     return SimpleClickNet.from_variant("mini", image_size=64, **options)
-
-
-def test_clicks_and_previous_mask_are_read():
-    network = mini().eval()
-    image, nothing = torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)
-    answers = [
-        (Clicks.empty(1), nothing),
-        (Clicks.empty(1, 3), nothing),
-        (Clicks.from_list([[(9, 9, 1)]]), nothing),
-        (Clicks.from_list([[(9, 9, 0)]]), nothing),
-        (Clicks.from_list([[(9, 9, 1)]]), nothing + 0.5),
-    ]
-    with torch.no_grad():
-        logits = [network(image, *answer).logits for answer in answers]
-    assert torch.equal(logits[0], logits[1])
-    for i in range(1, 5):
-        assert all(not torch.equal(logits[i], logits[j]) for j in range(1, i))
 
 
 # Trainable parameters: the official figures (docs/models.md#plain-vit) less what never runs.
@@ -78,28 +61,6 @@ def test_small_variants_run_at_their_size(variant):
     assert logits.shape == (1, 1, side, side)
 
 
-def test_bfloat16():
-    network = mini().eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        assert network(torch.rand(2, 3, 64, 64), CLICKS, torch.rand(2, 1, 64, 64)).logits.isfinite().all()
-    network = network.bfloat16()
-    image, prev_mask = torch.rand(2, 3, 64, 64).bfloat16(), torch.rand(2, 1, 64, 64).bfloat16()
-    with torch.no_grad():
-        assert network(image, CLICKS, prev_mask).logits.dtype == torch.bfloat16
-
-
-def test_arguments_rebuild_the_network():
-    network = mini(click_radius=3.5)
-    assert build({"variant": None, "network_options": network.arguments}).arguments == network.arguments
-    options = {"image_size": 64, "click_radius": 3.5}
-    assert build({"variant": "mini", "network_options": options, "learning_rate": 1.0}).arguments == network.arguments
-    assert build({"variant": "mini"}).arguments == SimpleClickNet.from_variant("mini").arguments
-
-
-def test_errors():
-    with pytest.raises(ValueError, match=f"unknown SimpleClick variant 'giant'; known: {', '.join(VARIANTS)}"):
-        SimpleClickNet.from_variant("giant")
-    with pytest.raises(ValueError, match="no option 'radius'"):
-        mini(radius=3)
+def test_a_size_that_patches_do_not_tile_is_named():
     with pytest.raises(ValueError, match=r"70x64.*nearest that works is 64 or 80"):
         mini().start(torch.zeros(1, 3, 70, 64))
