@@ -25,9 +25,10 @@ from clicklab.losses.matching import assign, mask_cost
 from clicklab.masks.candidate_sets import MaskSets
 from clicklab.methods.piclick import VARIANTS, PiClickNet, from_official, matches
 from clicklab.methods.piclick.loss import LossWeights, set_loss
-from clicklab.methods.piclick.net import SCORE_RULES, upsample
+from clicklab.methods.piclick.net import SCORE_RULES
 from clicklab.methods.piclick.official import KEYS
 from clicklab.nn.linear import TokenLinear
+from clicklab.nn.resize import resize
 from data_modules.datasets import open_dataset
 from data_modules.scenes import EvaluationObjects
 
@@ -51,7 +52,7 @@ def test_all_predictions_equal_the_official_ones(network):
         extras = network(image, clicks, previous).extras
         network.eval()
     close(answer.logits[:, :, 7::87, 3::111], wanted["masks"])
-    close(upsample(extras["masks"][0], (448, 448))[:, :, 7::87, 3::111], wanted["first_masks"])
+    close(resize(extras["masks"][0], (448, 448))[:, :, 7::87, 3::111], wanted["first_masks"])
     for name in ("class_logits", "iou_logits", "onehot_logits"):
         close(extras[name], wanted[name], 1e-5)
     confidence = torch.tensor(wanted["class_logits"][-1]).softmax(-1)[..., 0]

@@ -88,46 +88,7 @@ class NoCCallback(pl.Callback):
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A new epoch: players and states start empty."""
-        self._start(trainer, pl_module, "val", trainer.val_dataloaders)
-
-    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """As `on_validation_epoch_start`."""
-        self._start(trainer, pl_module, "test", trainer.test_dataloaders)
-
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: list[EvaluationObject | SkippedObject],
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Feeds the dataset's player, which goes on over batch borders."""
-        self._feed(batch, dataloader_idx)
-
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: list[EvaluationObject | SkippedObject],
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """As `on_validation_batch_end`."""
-        self._feed(batch, dataloader_idx)
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Plays to the end, gathers the ranks, logs and writes."""
-        self._finish(trainer, pl_module, "val")
-
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """As `on_validation_epoch_end`."""
-        self._finish(trainer, pl_module, "test")
-
-    def _start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str, loaders: Any) -> None:
-        loaders = loaders if isinstance(loaders, (list, tuple)) else [loaders]
+        stage, loaders = _stage_and_loaders(trainer)
         names = trainer.datamodule.evaluation_names(stage)  # ty: ignore[missing-attribute]
         if len(names) != len(loaders):
             raise ValueError(f"evaluation_names({stage!r}) gives {len(names)} names for {len(loaders)} loaders")
@@ -139,16 +100,27 @@ class NoCCallback(pl.Callback):
             predictor = predictor_for(network, self.protocol, view_scale_of(loader.dataset), device, context)
             self._datasets.append(_Dataset(predictor, rows, self.batch_size))
 
-    def _feed(self, batch: list[EvaluationObject | SkippedObject], dataloader_idx: int) -> None:
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: list[EvaluationObject | SkippedObject],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Feeds the dataset's player, which goes on over batch borders."""
         for earlier in self._datasets[:dataloader_idx]:
             earlier.drain()
         for item in batch:
             for run in runs_of(item, self.protocol):
                 self._datasets[dataloader_idx].submit(run)
 
-    def _finish(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Plays to the end, gathers the ranks, logs and writes."""
         finished = {row: found for dataset in self._datasets for row, found in dataset.finish().items()}
         self._datasets = []
+        stage, _ = _stage_and_loaders(trainer)
         folder = Path(trainer.default_root_dir) / "results" / stage
         if trainer.sanity_checking or not finished:
             return
@@ -169,6 +141,16 @@ class NoCCallback(pl.Callback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 _log_curves(logger, stage, results)
+
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
+
+
+def _stage_and_loaders(trainer: pl.Trainer) -> tuple[str, list[Any]]:
+    """`val` or `test`, and the loaders that are evaluated in it."""
+    stage, loaders = ("test", trainer.test_dataloaders) if trainer.testing else ("val", trainer.val_dataloaders)
+    return stage, list(loaders) if isinstance(loaders, (list, tuple)) else [loaders]
 
 
 def _values_to_log(stage: str, finished: Mapping[str, tuple[Mapping[str, Tensor], Any]]) -> dict[str, Tensor]:

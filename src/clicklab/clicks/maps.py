@@ -60,6 +60,21 @@ def disk_maps(clicks: Clicks, size: tuple[int, int], radius: float) -> Tensor:
     return maps[:cells].view(batch, 2, height, width)
 
 
+def dialogue_maps(clicks: Clicks, prev_mask: Tensor, radius: float) -> Tensor:
+    """What most networks read beside the image: the mask shown last and the disks of all clicks.
+
+    Args:
+        clicks: B samples, in pixels of the mask.
+        prev_mask: (B, 1, H, W) probability.
+        radius: of the disks in pixels.
+
+    Returns:
+        (B, 3, H, W) in the number type of `prev_mask`: previous mask, positive disks, negative disks.
+    """
+    disks = disk_maps(clicks, (prev_mask.shape[-2], prev_mask.shape[-1]), radius)
+    return torch.cat([prev_mask, disks.to(prev_mask)], dim=1)
+
+
 def decay_maps(clicks: Clicks, size: tuple[int, int], cells: tuple[int, int], radius: Tensor) -> Tensor:
     """Proximity of each cell of a feature map to the clicks: 1 at a click, falling linearly to 0 at its radius.
 

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from clicklab.clicks.maps import disk_maps
+from clicklab.clicks.maps import dialogue_maps, disk_maps
 from clicklab.nn.click_hrnet import ClickHRNet, draw_as_officially
 from clicklab.nn.click_mit import ClickMiT
 from clicklab.nn.hrnet import load_imagenet
 from clicklab.nn.mit import load_mit
 from clicklab.nn.normalise import Normalise
 from clicklab.nn.refiner import LocalRefiner
+from clicklab.nn.resize import resize
 from clicklab.nn.two_pass import Refinement, TwoPassNetwork
 from clicklab.nn.variants import Variants
 from clicklab.records import Clicks, Prediction
@@ -106,12 +106,12 @@ class CoarseToFine(Variants, TwoPassNetwork):
             HRNet `aux`, logits (B, 1, H, W) of the first guess.
         """
         size = (prev_mask.shape[-2], prev_mask.shape[-1])
-        maps = torch.cat([prev_mask, disk_maps(clicks, size, self.click_radius).to(prev_mask)], dim=1)
+        maps = dialogue_maps(clicks, prev_mask, self.click_radius)  # (B, 3, H, W)
         found = self.segmentor(state, self._small(maps))
         extras = {"features": found.features}
         if found.aux is not None:
-            extras["aux"] = _resize(found.aux, size)
-        return Prediction(_resize(found.logits, size), state=state, extras=extras)
+            extras["aux"] = resize(found.aux, size)
+        return Prediction(resize(found.logits, size), state=state, extras=extras)
 
     def refine(self, image: Tensor, clicks: Clicks, coarse: Prediction, boxes: Tensor) -> Refinement:
         """The mask anew inside one box of each coarse view.
@@ -133,7 +133,7 @@ class CoarseToFine(Variants, TwoPassNetwork):
         return Refinement(*self.refiner(view, features, logits), logits)
 
     def _small(self, maps: Tensor) -> Tensor:
-        return _resize(maps, (maps.shape[-2] // 2, maps.shape[-1] // 2)) if self.halve else maps
+        return resize(maps, (maps.shape[-2] // 2, maps.shape[-1] // 2)) if self.halve else maps
 
 
 def build_segmentor(backbone: str) -> ClickMiT | ClickHRNet:
@@ -152,7 +152,3 @@ def build_segmentor(backbone: str) -> ClickMiT | ClickHRNet:
 def feature_channels(backbone: str) -> int:
     """Channels of the segmentor's features."""
     return MIT[backbone]["channels"] if backbone in MIT else 2 * HRNET[backbone]["ocr_width"]
-
-
-def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=True)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from clicklab.external_checkpoint import fill, read_backbone
 from clicklab.nn.fold_norms import NormedLayers, NormedSequence
+from clicklab.nn.resize import resize
 from clicklab.nn.timm_weights import fetch_through_timm
 
 Size = tuple[int, int]
@@ -232,4 +233,4 @@ def _resize(maps: Tensor, size: Size) -> Tensor:
     """(B, C, h, w) to (B, C, *size); those that have the size already stay as they are."""
     if maps.shape[-2:] == size:
         return maps
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+    return resize(maps, size)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clicklab.external_checkpoint import KeyTable
 from clicklab.nn.fold_norms import NormedSequence
+from clicklab.nn.resize import resize
 
 # official `RefineLayer` -> a network that calls its LocalRefiner `refiner` (docs/methods/focalclick.md#refiner)
 _BLOCKS = {
@@ -57,11 +57,16 @@ class LocalRefiner(nn.Module):
         Returns:
             refined logits and edge logits, both (B, 1, H, W). Where the edge is unlikely the coarse logits stay.
         """
-        seen = self.image(torch.cat([view, coarse.sigmoid()], dim=1))
-        joined = self.joined(_resize(self.features(features), seen) + seen)
-        edge = _resize(self.edge(joined), view)
+        size = (view.shape[-2], view.shape[-1])
+        detail = self.image(torch.cat([view, coarse.sigmoid()], dim=1))  # (B, width, H/2, W/2)
+        half = (detail.shape[-2], detail.shape[-1])
+        joined = self.joined(resize(self.features(features), half) + detail)  # (B, width, H/2, W/2)
+
+        # the new mask counts by as much as an edge is likely
+        edge = resize(self.edge(joined), size)
+        refined = resize(self.mask(joined), size)
         share = edge.sigmoid()
-        return _resize(self.mask(joined), view) * share + coarse * (1 - share), edge
+        return refined * share + coarse * (1 - share), edge
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> NormedSequence:
@@ -72,7 +77,3 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> NormedSequence
 def _separable(width: int) -> NormedSequence:
     depthwise, pointwise = nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1)
     return NormedSequence(depthwise, pointwise, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-
-
-def _resize(maps: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=True)

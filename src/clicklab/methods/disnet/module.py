@@ -17,7 +17,8 @@ from clicklab.losses.set_loss import set_terms
 from clicklab.masks.candidate_sets import MaskSets
 from clicklab.masks.related import RelatedSets, draw_centres, hierarchy_sets, proximity_sets
 from clicklab.methods.base import ClickModule
-from clicklab.methods.disnet.net import Chosen, DISNetNet, upsample
+from clicklab.methods.disnet.net import Chosen, DISNetNet
+from clicklab.nn.resize import resize
 from clicklab.optim import scaled_groups, warmup_cosine
 from clicklab.records import IGNORE, Batch, Prediction
 
@@ -138,7 +139,7 @@ class DISNet(ClickModule):
 
     def single_terms(self, masks: list[Tensor], target: Tensor) -> dict[str, Tensor]:
         """Without MO a prediction (B, 1, h, w) learns the target that is meant, as networks with one mask do."""
-        full = [upsample(maps.float(), (target.shape[-2], target.shape[-1])) for maps in masks]
+        full = [resize(maps.float(), (target.shape[-2], target.shape[-1])) for maps in masks]
         return {
             "focal": torch.stack([normalized_focal_loss(logits, target).mean() for logits in full]).sum(),
             "dice": self.loss.dice * torch.stack([dice(logits, target).mean() for logits in full]).sum(),

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from clicklab.clicks.maps import disk_maps, sine_encoding
 from clicklab.methods.disnet.refinement import FeatureGuidance, Refinement, TokenAttention
-from clicklab.methods.disnet.state import Chosen, Proposals, upsample
+from clicklab.methods.disnet.state import Chosen, Proposals
 from clicklab.methods.disnet.warm_start import piclick_weights, start_from
 from clicklab.nn.click_vit import ClickViT
 from clicklab.nn.mask_decoder import MaskDecoder
 from clicklab.nn.normalise import Normalise
 from clicklab.nn.pixel_decoder import PixelDecoder
+from clicklab.nn.resize import resize
 from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import EMPTY, Clicks, Prediction
@@ -190,16 +191,16 @@ class DISNetNet(ClickViT):
         score = class_logits[-1].float().softmax(-1)[..., 0]
         extras = {"masks": masks, "class_logits": class_logits} if self.training else {}
         state = Proposals(features, states[-1], masks[-1], score)
-        return Prediction(upsample(masks[-1], size), score, state, extras)
+        return Prediction(resize(masks[-1], size), score, state, extras)
 
     def refine(self, chosen: Chosen, clicks: Clicks, size: tuple[int, int]) -> Tensor:
         """The refinement network R (paper, section 3.3): logits (B, 1, H, W) from what was chosen and all clicks."""
-        return upsample(self.refinement(chosen.query, chosen.features, chosen.prior, clicks, size), size)
+        return resize(self.refinement(chosen.query, chosen.features, chosen.prior, clicks, size), size)
 
     def _first_answer(self, state: Proposals, clicks: Clicks, size: tuple[int, int]) -> Tensor:
         """(B, Q, H, W): the proposals, or with `refine_first` what R makes of each."""
         if not self.refine_first:
-            return upsample(state.masks, size)
+            return resize(state.masks, size)
         places = torch.arange(state.masks.shape[1], device=state.masks.device)
         each = [self.refine(state.choose(place.expand(len(state.masks))), clicks, size) for place in places]
         return torch.cat(each, dim=1)

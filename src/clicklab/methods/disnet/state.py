@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from clicklab.nn.resize import resize
 
 
 class Proposals(NamedTuple):
@@ -31,7 +32,7 @@ class Proposals(NamedTuple):
 
     def nearest(self, prev_mask: Tensor) -> Tensor:
         """(B,) the proposal that `prev_mask` (B, 1, H, W) shows or is most like; the best score where it is empty."""
-        masks = upsample(self.masks.float(), (prev_mask.shape[-2], prev_mask.shape[-1])).sigmoid()
+        masks = resize(self.masks.float(), (prev_mask.shape[-2], prev_mask.shape[-1])).sigmoid()
         apart = (masks - prev_mask).abs().mean((2, 3))
         empty = (prev_mask == 0).flatten(1).all(1, keepdim=True)
         return torch.where(empty, self.score.float(), -apart).argmax(1)
@@ -49,8 +50,3 @@ class Chosen(NamedTuple):
     features: Tensor
     query: Tensor
     prior: Tensor
-
-
-def upsample(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, Q, h, w) logits to (B, Q, H, W)."""
-    return F.interpolate(masks, size=size, mode="bilinear", align_corners=True)

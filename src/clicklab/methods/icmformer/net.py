@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clicklab.clicks.maps import disk_maps
+from clicklab.clicks.maps import dialogue_maps
 from clicklab.nn.click_vit import ClickViT
 from clicklab.nn.cross_attention import CrossBlock
 from clicklab.nn.mlp_head import MLPHead
 from clicklab.nn.normalise import Normalise
+from clicklab.nn.resize import resize
 from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import Clicks, Prediction
@@ -136,19 +135,24 @@ class ICMFormerViT(ClickViT):
         """
         size = (prev_mask.shape[-2], prev_mask.shape[-1])
         first, second = self._halves
-        coords = torch.cat([prev_mask, disk_maps(clicks, size, self.click_radius).to(prev_mask)], dim=1)
-        clicked = self.patch_embed_coords(coords)
+
+        # tokens of the clicks, (B, H/p, W/p, D) as those of the image in `state`
+        clicked = self.patch_embed_coords(dialogue_maps(clicks, prev_mask, self.click_radius))
         clicked = clicked + self.backbone.position((clicked.shape[1], clicked.shape[2]))
         if self.clicks_attend:
             clicked = self.backbone.run(first, clicked)
+
+        # one of the two streams asks the other
         seen = state
         if self.guide == "image":
             clicked = self.backbone.run(self.cross_blocks, clicked, guide=seen)
         else:
             seen = self.backbone.run(self.cross_blocks, seen, guide=clicked)
+
+        # both together: features (B, D, H/p, W/p), logits (B, 1, H/4, W/4) with patches of 16 pixels
         features = self.backbone.run(second, seen + clicked).permute(0, 3, 1, 2)
         logits = self.head(self.neck(features))
-        return Prediction(F.interpolate(logits, size=size, mode="bilinear", align_corners=True), state=state)
+        return Prediction(resize(logits, size), state=state)
 
     @property
     def _halves(self) -> tuple[nn.ModuleList, nn.ModuleList]:

@@ -9,16 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clicklab.clicks.maps import disk_maps
+from clicklab.clicks.maps import dialogue_maps
 from clicklab.methods.icmformer.swin_weights import load_swin
 from clicklab.nn.cross_attention import CrossBlock
 from clicklab.nn.mlp_head import MLPHead
 from clicklab.nn.network import ClickNetwork
 from clicklab.nn.normalise import Normalise
+from clicklab.nn.resize import resize
 from clicklab.nn.swin import SwinTransformer, init_swin
 from clicklab.nn.variants import Variants
 from clicklab.records import Clicks, Prediction
@@ -123,16 +122,21 @@ class ICMFormerSwin(Variants, ClickNetwork):
             logits (B, 1, H, W); `state` goes through unchanged.
         """
         size = (prev_mask.shape[-2], prev_mask.shape[-1])
-        coords = torch.cat([prev_mask, disk_maps(clicks, size, self.click_radius).to(prev_mask)], dim=1)
-        clicked = self.backbone.patch_embed(coords)
-        maps = self._fine_maps(state["embedded"] + clicked)
-        merged = state["tokens"] + self._ask(self._first_stages(clicked), state["tokens"])
+        clicked = self.backbone.patch_embed(dialogue_maps(clicks, prev_mask, self.click_radius))  # (B, H/4, W/4, C)
+
+        # the third stream: image plus clicks, for the maps at 1/4 and 1/8
+        quarter, eighth = self._fine_maps(state["embedded"] + clicked)
+
+        # the clicks ask the image at 1/16, (B, H/16, W/16, 4C); their sum goes through the deep stages
+        asked = self._ask(self._first_stages(clicked), state["tokens"])
         third, fourth = self.backbone.stages[2:]
-        deep = third(merged)
-        deeper = fourth(third.downsample(deep))
-        maps += [norm(x) for norm, x in zip(self.backbone.norms[2:], (deep, deeper), strict=True)]
-        logits = self.head([x.permute(0, 3, 1, 2) for x in maps])
-        return Prediction(F.interpolate(logits, size=size, mode="bilinear", align_corners=True), state=state)
+        third_norm, fourth_norm = self.backbone.norms[2:]
+        sixteenth = third(state["tokens"] + asked)
+        thirtysecond = fourth(third.downsample(sixteenth))
+
+        maps = (quarter, eighth, third_norm(sixteenth), fourth_norm(thirtysecond))
+        logits = self.head([one.permute(0, 3, 1, 2) for one in maps])  # (B, 1, H/4, W/4)
+        return Prediction(resize(logits, size), state=state)
 
     def _first_stages(self, x: Tensor) -> Tensor:
         """Stages 1 and 2 with the mergings after them: (B, h, w, C) to (B, h/4, w/4, 4C)."""
@@ -140,12 +144,13 @@ class ICMFormerSwin(Variants, ClickNetwork):
             x = stage.downsample(stage(x))
         return x
 
-    def _fine_maps(self, x: Tensor) -> list[Tensor]:
-        """What stages 1 and 2 see in the third stream, normalised; in training it draws its own dropped paths."""
+    def _fine_maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps of the third stream at 1/4 and 1/8, normalised; in training it draws its own dropped paths."""
         first, second = self.backbone.stages[:2]
+        first_norm, second_norm = self.backbone.norms[:2]
         quarter = first(x)
         eighth = second(first.downsample(quarter))
-        return [norm(y) for norm, y in zip(self.backbone.norms[:2], (quarter, eighth), strict=True)]
+        return first_norm(quarter), second_norm(eighth)
 
     def _ask(self, clicked: Tensor, image: Tensor) -> Tensor:
         """Clicks guided by the image, each token seeing all of the map (B, h, w, D)."""

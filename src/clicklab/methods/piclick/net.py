@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clicklab.clicks.maps import disk_maps, sine_encoding
+from clicklab.clicks.maps import dialogue_maps, sine_encoding
 from clicklab.nn.click_vit import ClickViT
 from clicklab.nn.mask_decoder import MaskDecoder, mlp
 from clicklab.nn.normalise import Normalise
 from clicklab.nn.pixel_decoder import PixelDecoder
+from clicklab.nn.resize import resize
 from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import EMPTY, Clicks, Prediction
@@ -166,14 +166,13 @@ class PiClickNet(ClickViT):
                 "iou_logits": iou_logits,
                 "onehot_logits": onehot_logits,
             }
-        return Prediction(upsample(masks[-1], size), score, state, extras)
+        return Prediction(resize(masks[-1], size), score, state, extras)
 
     def _drawn(self, clicks: Clicks, prev_mask: Tensor) -> Tensor:
         """What the patch embedding of the dialogue reads: (B, 3, H, W), or only the mask where clicks are tokens."""
         if not self.draws_clicks:
             return prev_mask
-        disks = disk_maps(clicks, (prev_mask.shape[-2], prev_mask.shape[-1]), self.click_radius)
-        return torch.cat([prev_mask, disks.to(prev_mask)], dim=1)
+        return dialogue_maps(clicks, prev_mask, self.click_radius)
 
     def _click_tokens(self, clicks: Clicks, size: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, N, D) of the clicks and where they are to be hidden, (B, N) bool: empty slots, clicks outside."""
@@ -185,8 +184,3 @@ class PiClickNet(ClickViT):
         hidden = (clicks.label == EMPTY) | (place < 0).any(-1) | (place >= limits).any(-1)
         tokens = sine_encoding(place, size, like.shape[1]).to(like) + self.click_embed[clicks.label.clamp_min(0).long()]
         return tokens.masked_fill(hidden[..., None], 0.0), hidden
-
-
-def upsample(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, Q, h, w) logits to (B, Q, H, W), as officially."""
-    return F.interpolate(masks, size=size, mode="bilinear", align_corners=True)

@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from clicklab.clicks.maps import disk_maps
+from clicklab.clicks.maps import dialogue_maps, disk_maps
 from clicklab.nn.click_hrnet import ClickHRNet
 from clicklab.nn.hrnet import load_imagenet
 from clicklab.nn.network import ClickNetwork
 from clicklab.nn.normalise import Normalise
+from clicklab.nn.resize import resize
 from clicklab.nn.variants import Variants
 from clicklab.records import Clicks, Prediction
 from clicklab.views.zoom_in import ZoomIn
@@ -91,11 +90,9 @@ class RITMNet(Variants, ClickNetwork):
             logits (B, 1, H, W); extras `aux`: (B, 1, H, W) logits of the OCR head's first guess; `state` unchanged.
         """
         size = (prev_mask.shape[-2], prev_mask.shape[-1])
-        maps = disk_maps(clicks, size, self.click_radius).to(prev_mask)
         if self.reads_prev_mask:
-            maps = torch.cat([prev_mask, maps], dim=1)
-        answer = self.segmentor(state, maps)
-        logits, aux = (
-            F.interpolate(one, size=size, mode="bilinear", align_corners=True) for one in (answer.logits, answer.aux)
-        )
-        return Prediction(logits, state=state, extras={"aux": aux})
+            maps = dialogue_maps(clicks, prev_mask, self.click_radius)  # (B, 3, H, W)
+        else:
+            maps = disk_maps(clicks, size, self.click_radius).to(prev_mask)  # (B, 2, H, W)
+        found = self.segmentor(state, maps)  # logits (B, 1, H/4, W/4), sides rounded up
+        return Prediction(resize(found.logits, size), state=state, extras={"aux": resize(found.aux, size)})

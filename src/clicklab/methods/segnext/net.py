@@ -15,6 +15,7 @@ from clicklab.nn.mae import load_mae
 from clicklab.nn.mlp_head import MLPHead
 from clicklab.nn.network import ClickNetwork
 from clicklab.nn.normalise import Normalise
+from clicklab.nn.resize import resize
 from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.variants import Variants
 from clicklab.nn.vit import Block, PatchEmbed, VisionTransformer
@@ -121,7 +122,7 @@ class SegNextNet(Variants, ClickNetwork):
             tokens = block(tokens)
         features = tokens.view(fused.shape).permute(0, 3, 1, 2)
         logits = self.head(self.neck(features))
-        logits = F.interpolate(logits, square, mode="bilinear", align_corners=True)
+        logits = resize(logits, square)
         if size != square:
             logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
         return Prediction(logits, state=state)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from clicklab.clicks.maps import disk_maps
+from clicklab.clicks.maps import dialogue_maps
 from clicklab.nn.click_vit import ClickViT
 from clicklab.nn.mlp_head import MLPHead
 from clicklab.nn.normalise import Normalise
+from clicklab.nn.resize import resize
 from clicklab.nn.simple_fpn import SimpleFPN
 from clicklab.nn.vit import PatchEmbed, VisionTransformer
 from clicklab.records import Clicks, Prediction
@@ -98,7 +97,7 @@ class SimpleClickNet(ClickViT):
             logits (B, 1, H, W); `state` goes through unchanged.
         """
         size = (prev_mask.shape[-2], prev_mask.shape[-1])
-        coords = torch.cat([prev_mask, disk_maps(clicks, size, self.click_radius).to(prev_mask)], dim=1)
-        features = self.backbone(state + self.patch_embed_coords(coords))
-        logits = self.head(self.neck(features))
-        return Prediction(F.interpolate(logits, size=size, mode="bilinear", align_corners=True), state=state)
+        coords = self.patch_embed_coords(dialogue_maps(clicks, prev_mask, self.click_radius))  # (B, H/p, W/p, D)
+        features = self.backbone(state + coords)  # (B, D, H/p, W/p)
+        logits = self.head(self.neck(features))  # (B, 1, H/4, W/4) with patches of 16 pixels
+        return Prediction(resize(logits, size), state=state)
