@@ -109,6 +109,25 @@ def test_the_average_is_the_recursion_of_its_definition_and_both_weights_can_be_
     assert same(clicklab.load(tmp_path / "last.ckpt").state_dict(), average) and not same(last, average)
 
 
+class Sees(pl.Callback):
+    """Whether the module holds the average when a validation ends, and its own weights when the epoch does."""
+
+    def __init__(self, average: AveragedWeights) -> None:
+        self.average, self.seen = average, []
+
+    def on_validation_end(self, trainer, pl_module) -> None:
+        self.seen.append(self.average._measuring)
+
+    on_train_epoch_end = on_validation_end
+
+
+def test_what_looks_at_the_end_of_a_validation_sees_the_average(tmp_path):
+    average = AveragedWeights(DECAY)
+    looks = Sees(average)
+    fit(tmp_path, looks, average)
+    assert looks.seen == [True, False] * 2
+
+
 def test_a_file_without_average_says_so(tmp_path):
     fit(tmp_path, limit_train_batches=1)
     with pytest.raises(ValueError, match="kept no average"):

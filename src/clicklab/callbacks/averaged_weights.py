@@ -31,11 +31,14 @@ class AveragedWeights(EMAWeightAveraging):
         self._measuring = True
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Gives the module its own weights back."""
+        """Nothing yet: pictures of what was measured are drawn when the validation ends."""
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Gives the module its own weights back; Lightning calls those that write checkpoints later."""
         super().on_validation_epoch_end(trainer, pl_module)
         self._measuring = False
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """As the end of a validation that is broken off, before `LastCheckpoint` keeps what was reached."""
         if self._measuring:
-            self.on_validation_epoch_end(trainer, pl_module)
+            self.on_validation_end(trainer, pl_module)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from shard_files import write_photos
@@ -48,6 +49,14 @@ def test_an_interrupted_build_goes_on_with_the_shards_that_are_missing(tmp_path,
     assert len(opened(tmp_path, workers=1)) == 12
     assert len(seen) == 3 + 2
     assert len(opened(tmp_path, workers=1)) == 12 and len(seen) == 5
+
+
+def test_those_who_open_the_same_shards_at_a_time_build_once(tmp_path):
+    write_photos(tmp_path / "tars", shards=3)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: opened(tmp_path, workers=1), range(4)))
+    assert [len(index) for index in found] == [9] * 4
+    assert len((tmp_path / "index" / JOURNAL).read_text().splitlines()) == 3
 
 
 def test_an_index_of_another_version_says_what_to_remove(tmp_path):
