@@ -190,11 +190,12 @@ def test_torchrun_goes_on_when_one_of_four_processes_is_killed(tmp_path):
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4"]
         command += ["--max-restarts=1", "-m", "clicklab.commands.main", "fit"]
         command += [part for name in recipe for part in ("--config", f"experiments/{name}.yaml")]
-        command += ["--trainer.devices=4", f"--trainer.default_root_dir={folder}", "--trainer.max_epochs=6"]
+        command += ["--trainer.devices=4", f"--trainer.default_root_dir={folder}", "--trainer.max_epochs=2"]
         command += ["--data.init_args.batch_size=4", "--data.init_args.epoch_length=24", "--ckpt_path=last"]
         command += ["--data.init_args.num_workers=0", "--trainer.precision=32-true"]
         paths = f"{REPOSITORY / 'src'}{os.pathsep}{REPOSITORY}"
         environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "MINUTES": "0.001"}
+        environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else torch connects to the addresses of before
         environment.pop("WANDB_SERVICE", None)
         with (tmp_path / f"{folder.name}.log").open("w") as log:
             process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, start_new_session=True,
@@ -212,7 +213,7 @@ def test_torchrun_goes_on_when_one_of_four_processes_is_killed(tmp_path):
         return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
     straight, killed = run(tmp_path / "straight", False), run(tmp_path / "killed", True)
-    assert killed["global_step"] == straight["global_step"] == 36
+    assert killed["global_step"] == straight["global_step"] == 12
     assert same(straight["state_dict"], killed["state_dict"])
     assert re.search(r"[Rr]estart", (tmp_path / "killed.log").read_text())
 

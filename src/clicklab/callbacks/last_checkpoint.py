@@ -63,7 +63,8 @@ class LastCheckpoint(ModelCheckpoint):
     def save_now(self, trainer: pl.Trainer) -> None:
         """Saves between two steps of an epoch; all processes together."""
         if _sound(trainer.lightning_module):
-            trainer.save_checkpoint(Path(str(self.dirpath)) / f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}")
+            path = Path(str(self.dirpath)) / f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}"
+            trainer.save_checkpoint(path, weights_only=False)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Saves what was reached: Ctrl-C, SIGTERM, a full memory.
