@@ -82,7 +82,7 @@ def test_torchrun_starts_a_run_and_slurm_goes_on_with_it(tmp_path, environment):
     # two steps more, as the batch is over both nodes
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
     # and what each start left is there once
-    assert sorted(path.parent.name for path in run.rglob("metrics.csv")) == ["version_0", "version_1"]
+    assert sorted(path.parent.name for path in run.rglob("version_*/metrics.csv")) == ["version_0", "version_1"]
     assert sorted(path.parent.name for path in run.rglob("results.json")) == ["step0000002", "step0000004"]
     parts = [path.name.split("-")[-1] for path in run.glob("wandb/offline-run-*")]
     assert len(parts) == len(set(parts)) == 2  # runs of their own in one group, see test_train.py

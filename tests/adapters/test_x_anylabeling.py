@@ -1,4 +1,4 @@
-"""X-AnyLabeling's remote server: requests as its client sends them (docs/router.md of X-AnyLabeling-Server)."""
+"""X-AnyLabeling's remote server: requests as its client sends them (the page "router" of X-AnyLabeling-Server)."""
 
 from __future__ import annotations
 

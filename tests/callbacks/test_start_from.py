@@ -100,5 +100,5 @@ def test_a_network_that_does_not_fit_ends_in_one_line(photos, tmp_path, monkeypa
 
 def test_too_few_photos_to_keep_one_apart(tmp_path):
     export_scenes(Shapes(length=3, size=64), tmp_path, "folder")
-    with pytest.raises(ValueError, match="fewer than 5 images, so that none can be kept apart"):
+    with pytest.raises(ValueError, match="fewer than 5 images, so that none is kept apart"):
         Folder(tmp_path, keep_apart=5, apart=True)

@@ -68,6 +68,10 @@ class SamNetwork(ClickNetwork):
         self.arguments = {"source": source, "given": given}
         self.model = model
         self.images = processor.image_processor
+        # SAM 1's processors place clicks in float64, those from SAM 2 on in float32; a click that lies one rounding
+        # elsewhere turns pixels whose logit is nearly 0
+        pads = getattr(self.images, "pad_size", None) is not None
+        self.placing = torch.float64 if pads else torch.float32
         self.given = given
 
     @property
@@ -139,14 +143,14 @@ class SamNetwork(ClickNetwork):
             mask_prompt = self._as_prompt(entry, shown)
         valid = clicks.label[0] != EMPTY
         alone = int(valid.sum()) == 1 and shown is None and entry.box is None
-        scale = torch.tensor([entry.resized[1] / entry.size[1], entry.resized[0] / entry.size[0]], dtype=torch.float64)
-        points = (clicks.yx[0, valid].double().cpu().flip(-1) * scale).to(clicks.yx.device, torch.float32)
+        xy = clicks.yx[0, valid].cpu().flip(-1)
+        points = self._in_input(xy, entry).to(clicks.yx.device)
         prompts: dict[str, Tensor] = {}
         if len(points):
             prompts = {"input_points": points[None, None], "input_labels": clicks.label[0, valid].long()[None, None]}
         if entry.box is not None:
-            box = torch.tensor(entry.box, dtype=torch.float64).view(2, 2) * scale
-            prompts["input_boxes"] = box.float().view(1, 1, 4).to(clicks.yx.device)
+            box = self._in_input(torch.tensor(entry.box).view(2, 2), entry)
+            prompts["input_boxes"] = box.view(1, 1, 4).to(clicks.yx.device)
         if mask_prompt is not None:
             prompts["input_masks"] = mask_prompt[None, None]
         answered = self.model(**entry.embeddings, **prompts, multimask_output=alone)
@@ -155,13 +159,18 @@ class SamNetwork(ClickNetwork):
     def _full_size(self, entry: ImageState) -> Tensor:
         """(K, H, W) logits of the masks answered, at the size of the image."""
         assert entry.low_res is not None
-        padding = {} if entry.resized == (entry.square, entry.square) else {"reshaped_input_sizes": [entry.resized]}
-        if "reshaped_input_sizes" in self.images.model_input_names or padding:
-            padding = {"reshaped_input_sizes": [entry.resized]}
         (maps,) = self.images.post_process_masks(
-            [entry.low_res[None]], original_sizes=[entry.size], binarize=False, **padding
+            [entry.low_res[None]],
+            original_sizes=[entry.size],
+            reshaped_input_sizes=[entry.resized],  # from SAM 2 on not asked for
+            binarize=False,
         )
         return maps[0]
+
+    def _in_input(self, xy: Tensor, entry: ImageState) -> Tensor:
+        """(N, 2) places (x, y) in the image as places in the model's input, float32."""
+        scale = [entry.resized[1] / entry.size[1], entry.resized[0] / entry.size[0]]
+        return (xy.to(self.placing) * torch.tensor(scale, dtype=self.placing)).float()
 
     def _candidate(self, entry: ImageState, shown: Tensor) -> int:
         """Which of the masks answered last is the one shown: somebody may have chosen another than the model did."""
