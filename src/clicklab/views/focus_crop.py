@@ -15,6 +15,8 @@ from clicklab.views.boxes import Box
 FEW = 10  # fewer pixels than this have no extent of their own
 SQUARE = 0.2  # half side of the crop round a small change, as a share of the object's longer side
 
+Extent = tuple[tuple[int, int], tuple[int, int]]  # first and last row, first and last column
+
 
 def focus_crop(
     seen: Tensor, before: Tensor, click: tuple[float, float], target: Box, ratio: float, everything_else: bool
@@ -35,15 +37,21 @@ def focus_crop(
     """
     now, earlier = torch.stack([seen, before]).cpu().numpy()
     y, x = int(click[0]), int(click[1])
-    (y0, y1), (x0, x1) = bounds = _extent(now)
+
+    # what is looked at, as first and last row and column
+    rows, columns = _extent(now)
     if earlier.any():
         part = _part_at(now != earlier, y, x, everything_else)
-        bounds = None if part is None else _extent(part)
-        sides = y1 - y0, x1 - x0
-        if bounds is None or any(last - first < side / 3 for (first, last), side in zip(bounds, sides, strict=True)):
-            half = SQUARE * max(sides)
-            bounds = (y - half, y + half), (x - half, x + half)
-    (y0, y1), (x0, x1) = (_widened(*pair, ratio, side) for pair, side in zip(bounds, now.shape, strict=True))
+        height, width = rows[1] - rows[0], columns[1] - columns[0]
+        if part is None or _is_small(_extent(part), height, width):
+            half = SQUARE * max(height, width)
+            rows, columns = (y - half, y + half), (x - half, x + half)
+        else:
+            rows, columns = _extent(part)
+
+    # widened, and inside the target crop
+    y0, y1 = _widened(*rows, ratio, now.shape[0])
+    x0, x1 = _widened(*columns, ratio, now.shape[1])
     box = Box(max(y0, target.y0), max(x0, target.x0), min(y1 - 1, target.y1), min(x1 - 1, target.x1))
     return box if min(box.size) > 0 else target
 
@@ -79,12 +87,18 @@ def _part_at(changed: np.ndarray, y: int, x: int, everything_else: bool) -> np.n
     return filled == 2
 
 
-def _extent(mask: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:
+def _extent(mask: np.ndarray) -> Extent:
     """First and last row and column; of next to nothing the whole image's, officially with the last one too far."""
     if mask.sum() < FEW:
         return (0, mask.shape[0]), (0, mask.shape[1])
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     return (y, y + height - 1), (x, x + width - 1)
+
+
+def _is_small(extent: Extent, height: float, width: float) -> bool:
+    """Whether a part is less than a third as high or as wide as the object."""
+    (first_row, last_row), (first_column, last_column) = extent
+    return last_row - first_row < height / 3 or last_column - first_column < width / 3
 
 
 def _widened(first: float, last: float, ratio: float, side: int) -> tuple[int, int]:
