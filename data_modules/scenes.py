@@ -69,10 +69,10 @@ class Scene:
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
-            raise BrokenScene(f"{self.name}: image is {self.image.dtype} {self.image.shape}, wanted uint8 (H, W, 3)")
+            raise BrokenScene(f"{self.name}: image is {self.image.dtype} {self.image.shape}, expected uint8 (H, W, 3)")
         if self.layers.ndim != 3 or self.layers.dtype != np.int32:
             raise BrokenScene(
-                f"{self.name}: layers are {self.layers.dtype} {self.layers.shape}, wanted int32 (H, W, L)"
+                f"{self.name}: layers are {self.layers.dtype} {self.layers.shape}, expected int32 (H, W, L)"
             )
         if self.layers.shape[:2] != self.image.shape[:2]:
             raise BrokenScene(

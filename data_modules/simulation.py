@@ -39,7 +39,7 @@ class SimulatedUser:
         if max_rounds < 0:
             raise ValueError(f"max_rounds is {max_rounds}: give a number of rounds, 0 or more")
         if not 0 < threshold < 1:
-            raise ValueError(f"the user's threshold is {threshold}: a probability between 0 and 1 is wanted")
+            raise ValueError(f"the user's threshold is {threshold}: expected a probability between 0 and 1")
         self.max_rounds = max_rounds
         self.threshold = threshold
         self.clicks = clicks

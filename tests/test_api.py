@@ -34,16 +34,16 @@ def test_a_toy_is_measured_like_any_network():
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (lambda logits: logits, r"answered a Tensor, wanted: clicklab\.Prediction"),
+        (lambda logits: logits, r"answered a Tensor, expected clicklab\.Prediction"),
         (lambda logits: clicklab.Prediction(logits.numpy()), "logits ndarray"),
         (
             lambda logits: clicklab.Prediction(logits[:, 0]),
-            r"logits Tensor \(2, 448, 448\), wanted: .* \(2, K, 448, 448\)",
+            r"logits Tensor \(2, 448, 448\), expected .* \(2, K, 448, 448\)",
         ),
         (lambda logits: clicklab.Prediction(logits[:1]), r"logits Tensor \(1, 1, 448, 448\)"),
         (lambda logits: clicklab.Prediction(logits[:, :0]), r"logits Tensor \(2, 0, 448, 448\)"),
         (lambda logits: clicklab.Prediction(logits[..., ::2, ::2]), r"logits Tensor \(2, 1, 224, 224\)"),
-        (lambda logits: clicklab.Prediction(logits, [0.5, 0.5]), r"score list \(\), wanted: .* \(2, 1\)"),
+        (lambda logits: clicklab.Prediction(logits, [0.5, 0.5]), r"score list \(\), expected .* \(2, 1\)"),
         (lambda logits: clicklab.Prediction(logits, logits.mean(dim=(1, 2, 3))), r"score Tensor \(2,\)"),
         (
             lambda logits: clicklab.Prediction(logits.repeat(1, 3, 1, 1)),
@@ -90,13 +90,13 @@ def test_readme_session():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"max_clicks": 2.5}, "max_clicks is 2.5, wanted: a whole number"),
-        ({"thresholds": 0.9}, "thresholds is 0.9, wanted: a list of IoUs"),
+        ({"max_clicks": 2.5}, "max_clicks is 2.5, expected a whole number"),
+        ({"thresholds": 0.9}, "thresholds is 0.9, expected a list of IoUs"),
         ({"limit": "3"}, "limit is '3': give the number"),
         ({"limit": 1.5}, "limit is 1.5: give the number"),
         ({"batch_size": "3"}, "batch_size must be 1 or more, got '3'"),
-        ({"zoom_in": 448}, "zoom_in is 448, wanted: a ZoomIn; a size: zoom_size"),
-        ({"zoom_size": "448"}, "zoom_size is '448', wanted: a number or a pair"),
+        ({"zoom_in": 448}, "zoom_in is 448, expected a ZoomIn; a size: zoom_size"),
+        ({"zoom_size": "448"}, "zoom_size is '448', expected a number or a pair"),
         ({"output": __file__}, "test_api.py is a file: name a folder"),
     ],
 )
@@ -115,13 +115,13 @@ def test_an_option_that_does_not_exist_gets_the_nearest_name(name, words):
 
 
 def test_a_file_name_or_a_network_in_the_wrong_place_is_named():
-    with pytest.raises(TypeError, match=r"network is a str, wanted a torch module; clicklab\.load\(FILE\)"):
+    with pytest.raises(TypeError, match=r"network is a str, expected a torch module; clicklab\.load\(FILE\)"):
         clicklab.evaluate("a.pth", {"Shapes": Shapes(length=1, size=64)})
-    with pytest.raises(TypeError, match="network is a str, wanted a torch module"):
+    with pytest.raises(TypeError, match="network is a str, expected a torch module"):
         clicklab.predictor_for("a.pth")
-    with pytest.raises(TypeError, match="options are a dict, wanted"):
+    with pytest.raises(TypeError, match="options are a dict, expected"):
         clicklab.predictor_for(NearestColour(), {"max_clicks": 3})
-    with pytest.raises(TypeError, match="data is a list, wanted: names and folders"):
+    with pytest.raises(TypeError, match="data is a list, expected names and folders"):
         clicklab.evaluate(NearestColour(), ["photos"])
 
 

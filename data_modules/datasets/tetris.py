@@ -44,7 +44,7 @@ class TETRIS(SceneDataset):
             ValueError: a negative `max_side`.
         """
         if max_side < 0:
-            raise ValueError(f"TETRIS: max_side is {max_side}, wanted: pixels, or 0 for images as they are")
+            raise ValueError(f"TETRIS: max_side is {max_side}, expected pixels, or 0 for images as they are")
         self.max_side, self.reading = max_side, reading
         folder = need_folder(root, "images", page=self.page)
         self.images = list_images(folder, self.notes)

@@ -97,7 +97,7 @@ def chosen_page(header: ImageHeader, path: Path | str, reading: ImageReading, no
 
 
 def _pixels(content: bytes, path: Path | str, header: ImageHeader, reading: ImageReading, notes: Notes) -> np.ndarray:
-    """(H, W, 3) BGR of the file's own number type, turned and with transparency dealt with."""
+    """(H, W, 3) BGR of the file's own dtype, turned and with transparency dealt with."""
     page = chosen_page(header, path, reading, notes)
     if page:
         return _later_page(content, path, page, header, reading)

@@ -172,7 +172,7 @@ class _Collector:
             raise ValueError(f"{self.path}: image id {brief(str(key), 30)} is too large; ids have 64 bits")
         if not (1 <= facts[0] <= LONGEST and 1 <= facts[1] <= LONGEST and facts[0] * facts[1] <= self.max_pixels):
             raise ValueError(
-                f"{self.path}: image {key} is {facts[0]} x {facts[1]} pixels, wanted 1 to {LONGEST} a side and "
+                f"{self.path}: image {key} is {facts[0]} x {facts[1]} pixels, expected 1 to {LONGEST} a side and "
                 f"max_pixels={self.max_pixels} in all"
             )
         need_inside(facts[2].decode(), self.path, f"the file of image {key}")

@@ -58,7 +58,7 @@ class LayeredIds:
     def __post_init__(self) -> None:
         count = len(self.layer)
         if self.layers.ndim != 3 or not self.layers.shape[2] or self.layers.min(initial=0) < 0:
-            raise ValueError(f"layers have the shape {self.layers.shape}, wanted (H, W, L >= 1), ids >= 0")
+            raise ValueError(f"layers have the shape {self.layers.shape}, expected (H, W, L >= 1), ids >= 0")
         if self.layers.max(initial=0) > count or len(self.parent) != count or len(self.stuff) != count:
             raise ValueError("layers and object table do not fit each other")
         if count and not (self.layer.min() >= 0 and self.layer.max() < self.layers.shape[2]):

@@ -149,7 +149,7 @@ def _whole_numbers(values: np.ndarray, ignored: np.ndarray | None, path: Path) -
         return values
     seen = values if ignored is None else values[~ignored]
     if values.dtype.kind == "f" and not np.isfinite(seen).all():
-        raise BrokenScene(f"{path}: holds pixels that are no numbers (NaN or infinity); save them as 0")
+        raise BrokenScene(f"{path}: holds pixels that are NaN or infinite; save them as 0")
     if seen.size and seen.min() < 0:
         raise BrokenScene(
             f"{path}: holds negative numbers, down to {seen.min():g}; save ids as 1, 2, ... or 0..1 shares"

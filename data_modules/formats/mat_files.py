@@ -80,12 +80,12 @@ def _is_nested(data: memoryview, order: Literal["little", "big"]) -> bool:
 
 
 def small_ids(labels: np.ndarray, path: Path) -> np.ndarray:
-    """Label map of any number type as int32, values above 65535 renumbered 1, 2, ... in rising order.
+    """Label map of any dtype as int32, values above 65535 renumbered 1, 2, ... in rising order.
 
     Raises BrokenScene naming the file for values that are no labels (negative, fractions, text).
     """
     if labels.dtype.kind not in "buif" or not labels.size:
-        raise BrokenScene(f"{path}: its label map holds {labels.dtype}, no numbers")
+        raise BrokenScene(f"{path}: its label map holds {labels.dtype}, not numbers")
     if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
         raise BrokenScene(f"{path}: its label map holds numbers that are not whole")
     if labels.min() < 0:

@@ -52,7 +52,7 @@ class Mosaic:
             if not 0 <= value <= 1:
                 raise ValueError(f"the mosaic's {name} is {value}: a probability lies in 0..1")
         if not 0 < crossing[0] <= crossing[1] < 1:
-            raise ValueError(f"the mosaic's crossing is {list(crossing)}: a range between 0 and 1 is wanted")
+            raise ValueError(f"the mosaic's crossing is {list(crossing)}, expected a range between 0 and 1")
         self.prob, self.twins, self.crossing, self.min_target, self.then = prob, twins, crossing, min_target, then
 
     def __call__(

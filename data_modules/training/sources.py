@@ -54,7 +54,7 @@ def read_sample_weights(path: str | Path, dataset: SceneDataset, gamma: float = 
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: not a list of (index, name, score): {brief(error)}") from error
     if not all(np.isfinite(score) for _, _, score in rows):
-        raise ValueError(f"{path}: holds scores that are no numbers (NaN or infinity)")
+        raise ValueError(f"{path}: holds scores that are NaN or infinite")
     probabilities = np.zeros(len(dataset))
     for index, name, score in rows:
         if not 0 <= index < len(dataset) or dataset.scene_name(index) != name:

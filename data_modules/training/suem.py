@@ -67,7 +67,7 @@ class SUEM:
                 raise ValueError(f"SUEM's {name}_prob is {value}: a probability lies in 0..1")
         for name, (low, high) in {"simple": simple_share, "mixing": mixing_share}.items():
             if not 0 <= low <= high <= 1:
-                raise ValueError(f"SUEM's {name}_share is {low}, {high}: a range within 0..1 is wanted")
+                raise ValueError(f"SUEM's {name}_share is {low}, {high}, expected a range within 0..1")
         kinds = np.array([exclusion, union, veil], dtype=np.float64)
         if kinds.min() < 0 or kinds.sum() == 0:
             raise ValueError(f"SUEM's exclusion, union and veil are {kinds.tolist()}: 0 or more, and not all 0")

@@ -40,7 +40,7 @@ class TargetWindow:
         if not 0 <= near <= 1:
             raise ValueError(f"the share of near windows is {near}: a probability lies in 0..1")
         if not 0 < expansion[0] <= expansion[1]:
-            raise ValueError(f"expansion is {expansion}: a range above 0 is wanted")
+            raise ValueError(f"expansion is {expansion}, expected a range above 0")
         if not 0 <= stretch < 1 or size < 1 or min_side < 1:
             raise ValueError(f"impossible window settings: size {size}, stretch {stretch}, min_side {min_side}")
         self.size, self.near, self.expansion, self.stretch, self.min_side = size, near, expansion, stretch, min_side

@@ -51,7 +51,7 @@ def evaluate(
             no number, or `output` holds results of other settings or of other data.
     """
     if not isinstance(data, Mapping):
-        raise TypeError(f'data is a {type(data).__name__}, wanted: names and folders, {{"GrabCut": "/data/GrabCut"}}')
+        raise TypeError(f'data is a {type(data).__name__}, expected names and folders, {{"GrabCut": "/data/GrabCut"}}')
     datasets = {
         name: EvaluationObjects(source if isinstance(source, SceneDataset) else open_dataset(name, source), limit=limit)
         for name, source in data.items()

@@ -74,5 +74,5 @@ def _made_by_factory(name: str, options: Mapping[str, Any]) -> ClickNetwork:
     except TypeError as error:  # options that do not fit
         raise ValueError(f"{name}: the factory cannot be called with these options: {error}") from error
     if not isinstance(network, nn.Module):
-        raise ValueError(f"{name}: gave a {type(network).__name__}, wanted a torch module (docs/models.md)")
+        raise ValueError(f"{name}: gave a {type(network).__name__}, expected a torch module (docs/models.md)")
     return as_click_network(network)

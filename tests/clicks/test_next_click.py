@@ -243,7 +243,7 @@ def test_samples_without_an_error_get_no_click_under_any_law():
 
 def test_impossible_click_laws():
     for options, message in (
-        ({"ratio": 1}, "above 1 is wanted"),
+        ({"ratio": 1}, "expected above 1"),
         ({"centre": 0.6, "border": 0.6}, "at most 1 together"),
         ({"border_depth": 0.5}, "border_depth is 0.5"),
     ):

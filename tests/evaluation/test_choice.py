@@ -52,7 +52,7 @@ def test_both_ways_stand_in_one_record():
     oracle = replace(protocol, choice="oracle")  # never under the plain name
     assert list(evaluate_objects(Staged(3), {"Drawn": objects}, oracle)["datasets"]) == ["Drawn-oracle"]
     assert list(evaluate_objects(Analytic(), {"Drawn": objects}, oracle)["datasets"]) == ["Drawn"]
-    with pytest.raises(ValueError, match="choice is 'random', wanted: both, automatic or oracle"):
+    with pytest.raises(ValueError, match="choice is 'random', expected both, automatic or oracle"):
         EvaluationProtocol(choice="random")
 
 

@@ -160,7 +160,7 @@ def test_a_lower_precision_reaches_the_network_and_is_recorded():
         list(play(Predictor(Asks(), protocol), objects(1)))
         assert seen.pop() is wanted
         assert protocol.to_dict()["precision"] == precision
-    with pytest.raises(ValueError, match="precision is 'half', wanted: 32-true or bf16-mixed or 16-mixed"):
+    with pytest.raises(ValueError, match="precision is 'half', expected 32-true or bf16-mixed or 16-mixed"):
         EvaluationProtocol(precision="half")
 
 

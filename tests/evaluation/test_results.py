@@ -270,10 +270,10 @@ def test_results_have_a_schema_number(tmp_path):
     [
         ({"name": "other"}, "results of other data: object 0 of A was other"),
         ({"object": 7}, r"results of other data: object 0 of A was drawn0 \(object 7\)"),
-        ({"seconds": "long"}, "seconds is 'long', wanted: a number"),
-        ({"ious": ["x"]}, "ious is .*wanted: a list, a number in each place"),
+        ({"seconds": "long"}, "seconds is 'long', expected a number"),
+        ({"ious": ["x"]}, "ious is .*expected a list, a number in each place"),
         ({"clicks": [[1, 2]]}, "clicks is"),
-        ({"index": "0"}, "index is '0', wanted: a whole number"),
+        ({"index": "0"}, "index is '0', expected a whole number"),
         ({"checksum": "abc"}, "checksum 'abc'"),
         ({"colour": 1}, "unknown fields colour"),
     ],

@@ -162,9 +162,9 @@ def test_rows_of_the_metric_come_back_with_the_changes(protocol):
 
 
 def test_impossible_settings():
-    with pytest.raises(ValueError, match="cascade is -1, wanted: 0"):
+    with pytest.raises(ValueError, match="cascade is -1, expected 0"):
         EvaluationProtocol(cascade=-1)
-    with pytest.raises(ValueError, match="cascade_adaptive is True, wanted: false, or cascade=N"):
+    with pytest.raises(ValueError, match="cascade_adaptive is True, expected false, or cascade=N"):
         EvaluationProtocol(cascade_adaptive=True)
     with pytest.raises(ValueError, match="cascade_pixels is -5"):
         EvaluationProtocol(cascade=1, cascade_pixels=-5)

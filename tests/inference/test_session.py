@@ -335,7 +335,7 @@ def test_coordinates_are_numbers(wrong):
 def test_a_click_is_positive_or_not():
     session = session_of(Analytic())
     for wrong in ("no", None, 2, 0.5, torch.tensor(True)):
-        with pytest.raises(ValueError, match=r"positive is .*, wanted: True or False"):
+        with pytest.raises(ValueError, match=r"positive is .*, expected True or False"):
             session.add_click(5, 5, positive=wrong)
     session.add_click(np.int64(5), np.float32(5.5), positive=np.bool_(False))
     session.add_click(5, 5, 1)

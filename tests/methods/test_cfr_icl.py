@@ -147,7 +147,7 @@ def test_what_cannot_be_trained():
         CFRICL(nn.Linear(1, 1))
     with pytest.raises(ValueError, match=r"betas are .*-1"):
         CFRICL(network(), betas=[1, -1])
-    with pytest.raises(ValueError, match="min_rounds is 4, wanted: 1 to 3"):
+    with pytest.raises(ValueError, match="min_rounds is 4, expected 1 to 3"):
         CFRICL(network(), min_rounds=4)
     with pytest.raises(ValueError, match="max_rounds is 0"):
         FineTune(network(), max_rounds=0)

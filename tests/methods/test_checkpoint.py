@@ -96,7 +96,7 @@ def test_network_options_that_need_no_other_weights(official_file, tmp_path):
         ({"depth": 12}, "not trained with it"),
         ({"depth": 10**9}, "not trained with it"),
         ({"click_radios": 3}, r"no option 'click_radios': did you mean click_radius\? known: image_size, "),
-        ({"click_radius": "wide"}, "click_radius is 'wide', wanted: float"),
+        ({"click_radius": "wide"}, "click_radius is 'wide', expected float"),
     ):
         with pytest.raises(ValueError, match=words) as error:
             load(source, network_options=options)

@@ -150,8 +150,8 @@ def test_wrong_arguments():
     for options, message in (
         ({"num_queries": 0}, "num_queries must be 1 or more"),
         ({"first_radius": 0}, "first_radius must be positive"),
-        ({"first_click": "both"}, "first_click is 'both', wanted: 'encoder' or 'decoder'"),
-        ({"token_attention": "none"}, "token_attention is 'none', wanted: 'masked_click' or 'sam'"),
+        ({"first_click": "both"}, "first_click is 'both', expected 'encoder' or 'decoder'"),
+        ({"token_attention": "none"}, "token_attention is 'none', expected 'masked_click' or 'sam'"),
     ):
         with pytest.raises(ValueError, match=message):
             mini(**options)

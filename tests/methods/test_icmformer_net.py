@@ -196,7 +196,7 @@ def test_errors():
         small("giant")
     with pytest.raises(ValueError, match="ICMFormerSwin has no option 'guide'"):
         small("swin_mini", guide="clicks")
-    with pytest.raises(ValueError, match="guide is 'me', wanted: 'image' or 'clicks'"):
+    with pytest.raises(ValueError, match="guide is 'me', expected 'image' or 'clicks'"):
         small(guide="me")
     for kind in (ICMFormerViT, ICMFormerSwin):
         with pytest.raises(ValueError, match="cross_blocks is -1"):

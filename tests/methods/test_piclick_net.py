@@ -85,11 +85,11 @@ def test_scores():
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="num_queries must be 1 or more"):
         mini(num_queries=0)
-    with pytest.raises(ValueError, match=r"score_rule is 'best', wanted.*product"):
+    with pytest.raises(ValueError, match=r"score_rule is 'best', expected.*product"):
         mini(score_rule="best")
     with pytest.raises(ValueError, match="click_encoding is 'none'"):
         mini(click_encoding="none")
-    with pytest.raises(ValueError, match="confidence_layers is 2, wanted"):
+    with pytest.raises(ValueError, match="confidence_layers is 2, expected"):
         mini(confidence_layers=2)
 
 

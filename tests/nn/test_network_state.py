@@ -40,12 +40,12 @@ def test_pieces_are_copies():
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (np.zeros((2, 3)), r"state is a ndarray, wanted for 2 images: a tensor with leading axis 2"),
+        (np.zeros((2, 3)), r"state is a ndarray, expected for 2 images a tensor with leading axis 2"),
         ({"scale": torch.ones(7)}, r"state\['scale'\] is a tensor \(7,\)"),
         ((torch.ones(2), [torch.tensor(3.0)]), r"state\[1\]\[0\] is a tensor \(\)"),
         (Pair(torch.ones(2), 3), r"state.second is a int"),
         ({"a": object()}, r"state\['a'\] is a object, .*PerSample"),
-        (PerSample([1, 2, 3]), r"a PerSample of 3, wanted for 2"),
+        (PerSample([1, 2, 3]), r"a PerSample of 3, expected for 2"),
     ],
 )
 @pytest.mark.parametrize("parts", [1, 2])

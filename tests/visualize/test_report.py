@@ -170,4 +170,4 @@ def test_evaluate_draws_the_worst_objects(measured, tmp_path, capsys):
     assert sheet.shape[1] / sheet.shape[0] == pytest.approx(6 / 2 * 2.4 / 2.7, rel=0.25)  # target and clicks 1 2 3 5 9
     assert (sheet[..., :3] != 1).any(axis=(0, 2)).mean() > 0.9  # hardly an empty column
     assert main([*command, "--output", str(tmp_path / "other"), "--pictures", "best"]) == 2
-    assert "wanted: worst:N" in capsys.readouterr().err
+    assert "expected worst:N" in capsys.readouterr().err

@@ -24,7 +24,7 @@ def from_base64(text: object) -> bytes:
         ValueError: there is none, or it is not base64.
     """
     if not isinstance(text, str) or not text:
-        raise ValueError("the image is missing: a base64 text or data URI is wanted")
+        raise ValueError("the image is missing: send it as base64 text or a data URI")
     packed = text.split(",", 1)[1] if text.startswith("data:") and "," in text else text
     try:
         return base64.b64decode(packed, validate=True)

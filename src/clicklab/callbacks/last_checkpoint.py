@@ -31,7 +31,7 @@ class WholeFiles(TorchCheckpointIO):
 class LastCheckpoint(ModelCheckpoint):
     """Keeps one file, `last.ckpt`. Lightning's own `save_last` writes it beside a new best checkpoint only.
 
-    A network whose weights are no numbers any more is not kept: the file stays that of the epoch before.
+    A network whose weights hold NaN or infinity is not kept: the file stays that of the epoch before.
 
     Args:
         dirpath: folder of the file.
@@ -85,5 +85,5 @@ def _sound(module: Any) -> bool:
     sums = [value.detach().float().sum() for value in numbers]
     sound = bool(torch.stack(sums).isfinite().all()) if sums else True
     if not sound:
-        warnings.warn("the weights are no numbers any more: last.ckpt stays as it was", stacklevel=3)
+        warnings.warn("the weights hold NaN or infinity: last.ckpt stays as it was", stacklevel=3)
     return sound

@@ -69,7 +69,7 @@ def dialogue_maps(clicks: Clicks, prev_mask: Tensor, radius: float) -> Tensor:
         radius: of the disks in pixels.
 
     Returns:
-        (B, 3, H, W) in the number type of `prev_mask`: previous mask, positive disks, negative disks.
+        (B, 3, H, W) in the dtype of `prev_mask`: previous mask, positive disks, negative disks.
     """
     disks = disk_maps(clicks, (prev_mask.shape[-2], prev_mask.shape[-1]), radius)
     return torch.cat([prev_mask, disks.to(prev_mask)], dim=1)

@@ -40,7 +40,7 @@ class CorrectiveClickSampling:
 
     def __post_init__(self) -> None:
         if min(self.ratio, self.first_ratio) <= 1:
-            raise ValueError(f"clicks.ratio and first_ratio are {self.ratio}, {self.first_ratio}: above 1 is wanted")
+            raise ValueError(f"clicks.ratio and first_ratio are {self.ratio}, {self.first_ratio}, expected above 1")
         if min(self.centre, self.border) < 0 or self.centre + self.border > 1:
             raise ValueError(f"clicks.centre and border are {self.centre}, {self.border}: shares of at most 1 together")
         if self.border_depth < 1:

@@ -30,7 +30,7 @@ def network_options(given: Sequence[str]) -> dict[str, Any]:
     for word in given:
         name, equals, value = word.partition("=")
         if not name or not equals:
-            raise ValueError(f"--network-option {word}: wanted NAME=VALUE, for example score_rule=iou")
+            raise ValueError(f"--network-option {word}: expected NAME=VALUE, for example score_rule=iou")
         try:
             found[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:

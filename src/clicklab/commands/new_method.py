@@ -56,7 +56,7 @@ def new_method(root: Path, name: str, class_name: str, official: bool) -> list[P
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(f"{name!r} is no method name: lower-case letters, digits and _, beginning with a letter")
     if not class_name.isidentifier():
-        raise ValueError(f"--class-name {class_name!r} is no name of a Python class")
+        raise ValueError(f"--class-name {class_name!r} is not a valid name of a Python class")
     table = root / TABLE
     if not table.is_file():
         raise FileNotFoundError(f"{table} does not exist: run this in ClickLab's repository, or give it as --root")

@@ -16,7 +16,7 @@ def worst_count(text: str) -> int:
     """20 from `worst:20`. Raises ValueError for another word."""
     word, _, number = text.partition(":")
     if word != "worst" or not number.isdigit() or int(number) < 1:
-        raise ValueError(f"--pictures is {text!r}; wanted: worst:N, for example worst:20")
+        raise ValueError(f"--pictures is {text!r}; expected worst:N, for example worst:20")
     return int(number)
 
 

@@ -201,7 +201,7 @@ def _ious(overlaps: list[list[int]], game: _Game) -> list[float]:
 def unplayable(item: EvaluationObject) -> str | None:
     """Why an object cannot be played, None if it can."""
     if item.image.ndim != 3 or item.image.shape[2] != 3 or item.image.dtype != np.uint8:
-        return f"image is {item.image.shape} {item.image.dtype}, wanted (H, W, 3) uint8"
+        return f"image is {item.image.shape} {item.image.dtype}, expected (H, W, 3) uint8"
     if item.target.shape != item.image.shape[:2]:
         return f"mask is {item.target.shape}, its image {item.image.shape[:2]}"
     if not (item.target == 1).any():

@@ -188,7 +188,7 @@ def from_journal(row: Mapping[str, Any]) -> ObjectResult:
         raise TypeError(f"missing fields {', '.join(missing)}")
     for name, value in row.items():
         if not _holds(value, known[name]):
-            raise TypeError(f"{name} is {str(value)[:40]!r}, wanted: {_wanted(known[name])}")
+            raise TypeError(f"{name} is {str(value)[:40]!r}, expected {_wanted(known[name])}")
     given: dict[str, Any] = {**row, "clicks": [tuple(click) for click in row["clicks"]]}
     if not 1 <= len(given["clicks"]) == len(given["ious"]):
         raise TypeError(f"{len(given['clicks'])} clicks and {len(given['ious'])} IoUs of one object")

@@ -125,7 +125,7 @@ def read_options(folder: Path) -> dict[str, Any]:
     options = json.loads(path.read_text(encoding="utf-8"))
     if options.get("format") != FORMAT:
         raise ValueError(
-            f"{path} is of the format {options.get('format')!r}, wanted {FORMAT}: export the network again"
+            f"{path} is of the format {options.get('format')!r}, expected {FORMAT}: export the network again"
         )
     return options
 

@@ -20,7 +20,7 @@ def find_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """The weights of a checkpoint, whatever lies around them; empty where there are none.
 
     Raises:
-        ValueError: keys that are no text, or tensors that are no ordinary ones.
+        ValueError: keys that are not text, or tensors other than dense real ones.
     """
     inside: Mapping[str, Any] = checkpoint
     for _ in range(3):  # {"model": {"state_dict": ...}}
@@ -57,11 +57,11 @@ def plain_weights(weights: Mapping[Any, Any]) -> dict[str, Tensor]:
     """The same, known to be ordinary tensors under text.
 
     Raises:
-        ValueError: the first key that is no text, or tensor that is none; the message names it.
+        ValueError: a key that is not text, or a value that is not a dense real tensor; the message names it.
     """
     for key, value in weights.items():
         if not isinstance(key, str):
-            raise ValueError(f"a key of its weights is no text but a {type(key).__name__}: save a network's state_dict")
+            raise ValueError(f"a key of its weights is a {type(key).__name__}, not text: save a network's state_dict")
         if fault := _fault(value):
             raise ValueError(f"{key[:60]!r} is {fault}; a network wants ordinary tensors: save its state_dict again")
     return dict(weights)

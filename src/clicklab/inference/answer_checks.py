@@ -14,26 +14,26 @@ from clicklab.views.frames import Size
 def checked(prediction: Any, rows: int, size: Size) -> Prediction:
     """What a network answered to `rows` images of `size` (h, w). Raises ValueError where it is not as promised."""
     if not isinstance(prediction, Prediction):
-        raise ValueError(f"the network answered a {type(prediction).__name__}, wanted: clicklab.Prediction(logits)")
+        raise ValueError(f"the network answered a {type(prediction).__name__}, expected clicklab.Prediction(logits)")
     logits, score = prediction.logits, prediction.score
     shape = tuple(getattr(logits, "shape", ()))
     if not isinstance(logits, Tensor) or len(shape) != 4 or shape[1] < 1 or (shape[0], *shape[2:]) != (rows, *size):
         raise ValueError(
-            f"the network answered logits {type(logits).__name__} {shape}, wanted: a tensor ({rows}, K, {size[0]}, "
+            f"the network answered logits {type(logits).__name__} {shape}, expected a tensor ({rows}, K, {size[0]}, "
             f"{size[1]}), K masks for each image, at its size"
         )
     if score is None and shape[1] > 1:
         raise ValueError(
             f"the network answered {shape[1]} masks for each image without a score, which says which of them is the "
-            f"mask; wanted: clicklab.Prediction(logits, score), score a tensor {shape[:2]}, or one mask"
+            f"mask; expected clicklab.Prediction(logits, score), score a tensor {shape[:2]}, or one mask"
         )
     if score is not None and not (isinstance(score, Tensor) and score.shape == shape[:2]):
         found = f"{type(score).__name__} {tuple(getattr(score, 'shape', ()))}"
-        raise ValueError(f"the network answered score {found}, wanted: a tensor {shape[:2]}, one number for each mask")
+        raise ValueError(f"the network answered score {found}, expected a tensor {shape[:2]}, one number for each mask")
     valid = prediction.valid
     if valid is not None and not (isinstance(valid, Tensor) and valid.shape == shape[:2] and valid.dtype == torch.bool):
         raise ValueError(
-            f"the network answered valid {type(valid).__name__}, wanted: a bool tensor {shape[:2]}, or None"
+            f"the network answered valid {type(valid).__name__}, expected a bool tensor {shape[:2]}, or None"
         )
     return prediction
 

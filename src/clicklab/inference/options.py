@@ -137,7 +137,7 @@ class InferenceOptions:
 
     def _check(self, fine: bool, name: str, wanted: str) -> None:
         if not fine:
-            raise ValueError(f"{name} is {getattr(self, name)!r}, wanted: {wanted}")
+            raise ValueError(f"{name} is {getattr(self, name)!r}, expected {wanted}")
 
     def quirk(self, name: str) -> bool:
         """Whether a quirk of official code is on (`QUIRKS`)."""

@@ -267,11 +267,11 @@ class Predictor:
         return has_previous.repeat_interleave(2 if self.options.flip else 1).to(self.device)
 
     def _through_views(self, maps: Sequence[Tensor], views: Sequence[View]) -> Tensor:
-        """Maps (C, H, W) of full images through their views: (B * V, C, h, w) in the network's number type."""
+        """Maps (C, H, W) of full images through their views: (B * V, C, h, w) in the network's dtype."""
         return self._with_mirrors([view.image(one) for view, one in zip(views, maps, strict=True)])
 
     def _previous_in_views(self, states: Sequence[SessionState], views: Sequence[View]) -> Tensor:
-        """`previous_in_view` of all: (B * V, 1, h, w) in the network's number type."""
+        """`previous_in_view` of all: (B * V, 1, h, w) in the network's dtype."""
         return self._with_mirrors([self.previous_in_view(*pair) for pair in zip(states, views, strict=True)])
 
     def _with_mirrors(self, maps: Sequence[Tensor]) -> Tensor:
@@ -320,7 +320,9 @@ def predictor_for(
     """
     network = as_click_network(network)
     if not isinstance(options, (InferenceOptions, type(None))):
-        raise TypeError(f"options are a {type(options).__name__}, wanted a clicklab.inference.options.InferenceOptions")
+        raise TypeError(
+            f"options are a {type(options).__name__}, expected a clicklab.inference.options.InferenceOptions"
+        )
     module, _, name = network.predictor.rpartition(".")
     kind: type[Predictor] = getattr(import_module(module), name)
     return kind(network, options, view_scale, device, context)

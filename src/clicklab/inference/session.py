@@ -78,8 +78,8 @@ class Session:
             positive: on the object, or on what is not.
 
         Raises:
-            ValueError: no image yet, no numbers, the click lies outside the image, or the network's answer is not as
-                promised. The session is then as before.
+            ValueError: no image yet, coordinates that are not numbers, a click outside the image, or an answer of the
+                network that breaks its contract. The session is then as before.
         """
         return self.answer_click(y, x, positive).whole()
 

@@ -111,17 +111,17 @@ class SessionState:
             positive: on the object, or on what is not.
 
         Raises:
-            ValueError: no numbers, no yes or no, or the click lies outside the image.
+            ValueError: `y` or `x` is not a number, `positive` is not a bool, or the click lies outside the image.
         """
         if not isinstance(positive, (bool, np.bool_)) and not (isinstance(positive, Integral) and positive in (0, 1)):
-            raise ValueError(f"positive is {positive!r}, wanted: True or False")
+            raise ValueError(f"positive is {positive!r}, expected True or False")
         if not all(isinstance(value, Real) and not isinstance(value, bool) for value in (y, x)):
             raise ValueError(f"a click is a row and a column, two numbers: got y={y!r}, x={x!r}")
         height, width = self.image.size
         if not (0 <= y < height and 0 <= x < width):
             raise ValueError(
                 f"click (y={y}, x={x}) lies outside the image of height {height} and width {width}; "
-                f"wanted: 0 <= y < {height} and 0 <= x < {width}"
+                f"expected 0 <= y < {height} and 0 <= x < {width}"
             )
         click = (y, x, POSITIVE if positive else NEGATIVE)
         return replace(self, clicks=(*self.clicks, click), changes=())

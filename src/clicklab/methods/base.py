@@ -133,7 +133,7 @@ class ClickModule(pl.LightningModule):
         return value if self._trainer is None else self._trainer.strategy.reduce(value, reduce_op="mean")
 
     def on_before_backward(self, loss: Tensor) -> None:
-        """Ends the run, on all devices, before a loss that is no number reaches the weights.
+        """Ends the run, on all devices, before a loss that is NaN or infinite reaches the weights.
 
         Raises:
             ValueError: naming the step; the run's last checkpoint is of the step before.

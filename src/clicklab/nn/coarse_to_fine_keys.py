@@ -37,7 +37,7 @@ def read_official(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     pipeline = settings.get("pipeline_version")
     if pipeline not in RADIUS:
         raise ValueError(
-            f"config.params.pipeline_version.value is {pipeline!r}, wanted: s1 or s2 (the released files record it)"
+            f"config.params.pipeline_version.value is {pipeline!r}, expected s1 or s2 (the released files record it)"
         )
     hrnet = _STEM not in checkpoint["state_dict"]
     table = [*(CLICK_HRNET_KEYS if hrnet else CLICK_MIT_KEYS), *REFINER_KEYS]

@@ -21,7 +21,7 @@ def sample_levels(value: Tensor, sizes: Sequence[Size], locations: Tensor, weigh
         value: (B, sum of h * w, heads, d) maps of all levels, row by row, one level after the other.
         sizes: (h, w) of the levels.
         locations: (B, N, heads, levels, points, 2), x and y from 0 (left or upper border) to 1; outside is zero. Its
-            number type is that of the result, because half precision would miss the pixel.
+            dtype is that of the result, because half precision would miss the pixel.
         weights: (B, N, heads, levels, points).
 
     Returns:

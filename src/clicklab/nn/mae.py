@@ -48,7 +48,7 @@ def _positions(stored: Tensor, backbone: VisionTransformer, source: str | Path) 
     side = isqrt(max(tokens, 0))
     if side == 0 or side**2 != tokens:
         raise ValueError(
-            f"{source}: pos_embed is {tuple(stored.shape)}, wanted: (1, 1 + n * n, width), a class token before a "
+            f"{source}: pos_embed is {tuple(stored.shape)}, expected (1, 1 + n * n, width), a class token before a "
             "square grid, as in mae_pretrain_vit_*.pth"
         )
     square = stored[:, 1:].reshape(1, side, side, -1)

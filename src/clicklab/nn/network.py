@@ -182,7 +182,7 @@ def as_click_network(module: nn.Module, **settings: Any) -> ClickNetwork:
     if unknown := settings.keys() - set(SETTINGS):
         raise TypeError(f"a click network has no setting {', '.join(sorted(unknown))}; known: {', '.join(SETTINGS)}")
     if not isinstance(module, nn.Module):
-        raise TypeError(f"network is a {type(module).__name__}, wanted a torch module; clicklab.load(FILE) gives one")
+        raise TypeError(f"network is a {type(module).__name__}, expected a torch module; clicklab.load(FILE) gives one")
     if isinstance(module, ClickNetwork):
         return module
     own = {name: getattr(module, name) for name in SETTINGS if hasattr(module, name)}

@@ -104,7 +104,7 @@ def _check_leaf(place: str, leaf: Any, rows: int) -> None:
     else:
         found = f"a {type(leaf).__name__}"
     raise ValueError(
-        f"the network's {place} is {found}, wanted for {rows} images: a tensor with leading axis {rows}, or "
+        f"the network's {place} is {found}, expected for {rows} images a tensor with leading axis {rows}, or "
         f"clicklab.nn.network_state.PerSample([...]) with one entry for each image"
     )
 

@@ -31,7 +31,7 @@ def whole_sample_norm(maps: Tensor, weight: Tensor, bias: Tensor, eps: float) ->
     """(B, C, h, w) normalised sample by sample, then scaled and moved channel by channel.
 
     Returns:
-        float32 under autocast, as it has its norms, else in the number type of `maps`; in their memory order.
+        float32 under autocast, as it has its norms, else in the dtype of `maps`; in their memory order.
     """
     answer = _WholeSampleNorm.apply(maps, weight, bias, eps)
     return answer if torch.is_autocast_enabled(maps.device.type) else answer.to(maps.dtype)

@@ -57,7 +57,7 @@ def check_options(network: type, options: Mapping[Any, Any]) -> None:
             raise ValueError(unknown_name(f"{network.__name__} has no option", str(name), known))
         if not _fits(value, hints.get(name, Any)):
             raise ValueError(
-                f"{network.__name__}: {name} is {repr(value)[:40]}, wanted: {_in_words(hints[name])}; "
+                f"{network.__name__}: {name} is {repr(value)[:40]}, expected {_in_words(hints[name])}; "
                 "the network's docstring says what it means"
             )
 

@@ -37,10 +37,10 @@ class GrabCut(ClickNetwork):
     def __init__(self, begin: Begin = "clicks", iterations: int = 5, radius: float = 5.0, spread: float = 0.25) -> None:
         super().__init__()
         if begin not in ("clicks", "previous"):
-            raise ValueError(f"begin is {begin!r}, wanted: clicks or previous")
+            raise ValueError(f"begin is {begin!r}, expected clicks or previous")
         if iterations < 1 or radius < 0 or spread <= 0:
             raise ValueError(
-                f"iterations={iterations}, radius={radius}, spread={spread}: wanted at least one iteration, a radius "
+                f"iterations={iterations}, radius={radius}, spread={spread}: expected at least one iteration, a radius "
                 "of 0 or more and a positive spread"
             )
         self.begin, self.iterations, self.radius, self.spread = begin, iterations, radius, spread

@@ -42,7 +42,7 @@ class RandomWalker(ClickNetwork):
                 "random-walker needs scikit-image, which is not installed: pip install 'clicklab[peers]'"
             ) from error
         if beta <= 0 or radius < 0 or rim < 1:
-            raise ValueError(f"beta={beta}, radius={radius}, rim={rim}: wanted above 0, 0 or more, 1 or more")
+            raise ValueError(f"beta={beta}, radius={radius}, rim={rim}: expected above 0, 0 or more, 1 or more")
         self._walk = random_walker
         self.beta, self.radius, self.rim = beta, radius, rim
 

@@ -64,7 +64,7 @@ class SamNetwork(ClickNetwork):
     def __init__(self, model: nn.Module, processor: Any, source: str = "", given: Given = "mask") -> None:
         super().__init__()
         if given not in ("mask", "box"):
-            raise ValueError(f"given is {given!r}, wanted: mask or box")
+            raise ValueError(f"given is {given!r}, expected mask or box")
         self.arguments = {"source": source, "given": given}
         self.model = model
         self.images = processor.image_processor

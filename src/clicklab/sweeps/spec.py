@@ -93,7 +93,7 @@ def read_sweep(path: Path) -> Sweep:
         if program != "clicklab" or ARGS not in command:
             raise ValueError(f"command must begin with clicklab and hold {ARGS}")
         if entries["method"] not in ("grid", "random", "bayes"):
-            raise ValueError(f"method is {entries['method']!r}, wanted: grid, random or bayes")
+            raise ValueError(f"method is {entries['method']!r}, expected grid, random or bayes")
         evaluate = dict(entries.get("evaluate") or {})
         data = tuple(os.path.expandvars(word) for word in evaluate.pop(DATA, ()))
         return Sweep(

@@ -97,7 +97,7 @@ def read_tables(path: Path) -> dict[str, Table]:
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(entries, dict):
-        raise ValueError(f"{path}: wanted a mapping from table names to tables")
+        raise ValueError(f"{path}: expected a mapping from table names to tables")
     return {name: _table(name, entry, path) for name, entry in entries.items()}
 
 

@@ -118,7 +118,7 @@ def _moved(clicks: Clicks, yx: Tensor) -> Clicks:
 
 
 def _pairs(clicks: Clicks, values: Size | Sequence[Size]) -> Tensor:
-    """Pairs in the number type of the clicks: (2,), or (B, 1, 2) where there is one for each sample."""
+    """Pairs in the dtype of the clicks: (2,), or (B, 1, 2) where there is one for each sample."""
     pairs = clicks.yx.new_tensor(values)
     return pairs if pairs.ndim == 1 else pairs[:, None]
 

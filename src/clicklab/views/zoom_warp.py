@@ -96,12 +96,12 @@ class TargetZoom:
         size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
         object.__setattr__(self, "size", size)
         if min(size) < 2:
-            raise ValueError(f"zoom size is {self.size}: at least 2 pixels are wanted on each side")
+            raise ValueError(f"zoom size is {self.size}: each side needs at least 2 pixels")
         if self.sigma <= 0 or not 0 < self.floor <= 1 or self.dilation < 0:
             given = f"{self.sigma}, {self.floor} and {self.dilation}"
             raise ValueError(f"zoom wants sigma > 0, floor in (0, 1] and dilation >= 0, got {given}")
         if self.guided_by not in ("mask", "clicks", "both"):
-            raise ValueError(f"zoom guided_by is {self.guided_by!r}; wanted: mask, clicks or both")
+            raise ValueError(f"zoom guided_by is {self.guided_by!r}; expected mask, clicks or both")
 
     def warp(self, mask: Tensor, clicks: Clicks | None = None) -> ZoomWarp:
         """The map for masks and clicks of the source.

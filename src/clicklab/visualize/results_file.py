@@ -144,7 +144,7 @@ def _row_problems(row: Any, limit: int) -> Iterator[str]:
     if not all(isinstance(click, list) and len(click) == 3 for click in clicks):
         yield "a click is no [row, column, label]"
     if not all(isinstance(iou, (int, float)) and 0 <= iou <= 1 for iou in ious):
-        yield "an IoU is no number from 0 to 1"
+        yield "an IoU is not a number from 0 to 1"
 
 
 def _mean_problems(record: Mapping[str, Any], limit: int) -> Iterator[str]:

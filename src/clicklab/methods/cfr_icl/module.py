@@ -54,7 +54,7 @@ class FineTune(ClickModule):
                 "its own method trains both"
             )
         if max_rounds < 1:
-            raise ValueError(f"max_rounds is {max_rounds}, wanted: 1 or more")
+            raise ValueError(f"max_rounds is {max_rounds}, expected 1 or more")
         super().__init__(network.train(), learning_rate, milestones)
         if checkpoint_blocks:
             use_checkpoints(network)
@@ -106,9 +106,9 @@ class CFRICL(FineTune):
         checkpoint_blocks: bool = False,
     ) -> None:
         if not betas or min(betas) < 0:
-            raise ValueError(f"betas are {list(betas)}, wanted: a weight of 0 or more for each round")
+            raise ValueError(f"betas are {list(betas)}, expected a weight of 0 or more for each round")
         if not 1 <= min_rounds <= len(betas):
-            raise ValueError(f"min_rounds is {min_rounds}, wanted: 1 to {len(betas)}, the number of betas")
+            raise ValueError(f"min_rounds is {min_rounds}, expected 1 to {len(betas)}, the number of betas")
         super().__init__(network, learning_rate, milestones, len(betas), checkpoint_blocks)
         self.betas = tuple(betas)
         self.min_rounds = min_rounds

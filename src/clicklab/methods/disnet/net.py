@@ -218,7 +218,7 @@ def _check(arguments: Mapping[str, Any]) -> None:
     choices = {"first_click": FirstClick, "token_attention": TokenAttention, "feature_guidance": FeatureGuidance}
     for name, allowed in choices.items():
         if arguments[name] not in get_args(allowed):
-            raise ValueError(f"{name} is {arguments[name]!r}, wanted one of: {', '.join(get_args(allowed))}")
+            raise ValueError(f"{name} is {arguments[name]!r}, expected one of: {', '.join(get_args(allowed))}")
     for name in ("num_queries", "refine_blocks"):
         if arguments[name] < 1:
             raise ValueError(f"{name} must be 1 or more, got {arguments[name]}")

@@ -90,9 +90,9 @@ class ICMFormerViT(ClickViT):
     ) -> None:
         super().__init__()
         if guide not in ("image", "clicks"):
-            raise ValueError(f"guide is {guide!r}: wanted image or clicks")
+            raise ValueError(f"guide is {guide!r}: expected image or clicks")
         if cross_blocks < 0:
-            raise ValueError(f"cross_blocks is {cross_blocks}: wanted 0 or more")
+            raise ValueError(f"cross_blocks is {cross_blocks}: expected 0 or more")
         self.guide, self.clicks_attend, self.click_radius = guide, clicks_attend, click_radius
         self.zoom_in = ZoomIn((image_size, image_size), skip_clicks=-1)
         self.normalise = Normalise()

@@ -84,7 +84,7 @@ class ICMFormerSwin(Variants, ClickNetwork):
         if len(depths) != 4:
             raise ValueError(f"depths wants four stages, got {list(depths)}")
         if cross_blocks < 0:
-            raise ValueError(f"cross_blocks is {cross_blocks}: wanted 0 or more")
+            raise ValueError(f"cross_blocks is {cross_blocks}: expected 0 or more")
         self.click_radius = click_radius
         self.zoom_in = ZoomIn((image_size, image_size), skip_clicks=-1)
         self.normalise = Normalise()

@@ -112,7 +112,7 @@ class PiClickNet(ClickViT):
         choices = {"click_encoding": get_args(ClickEncoding), "score_rule": SCORE_RULES, "confidence_layers": (1, 3)}
         for name, allowed in choices.items():
             if self.arguments[name] not in allowed:
-                raise ValueError(f"{name} is {self.arguments[name]!r}, wanted one of: {', '.join(map(str, allowed))}")
+                raise ValueError(f"{name} is {self.arguments[name]!r}, expected one of: {', '.join(map(str, allowed))}")
         self.click_radius, self.score_rule, self.num_candidates = click_radius, score_rule, num_queries
         self.draws_clicks, self.shows_clicks = click_encoding != "tokens", click_encoding != "maps"
         self.zoom_in = ZoomIn(target_size=(image_size, image_size), skip_clicks=-1)
