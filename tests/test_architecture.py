@@ -30,7 +30,7 @@ ALLOWED = {
     "evaluation": {"records", "device", "clicks", "masks", "views", "nn", "inference", "whole_file"},
     "peers": {"records", "external_checkpoint", "nn"},
     "callbacks": {"whole_file", "records", "nn", "inference", "evaluation", "visualize", "checkpoint"},
-    "export": {"records", "nn", "views", "inference", "whole_file"},
+    "export": {"records", "nn", "views", "inference", "methods", "whole_file"},
     "tables": {"whole_file"},
     "sweeps": set(),
     "visualize": {"records", "clicks", "views", "nn", "inference", "evaluation", "whole_file"},

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from clicklab.device import usable_device
-from clicklab.export.onnx_network import OPTIONS, OnnxNetwork
+from clicklab.export.onnx_network import OPTIONS
+from clicklab.export.onnx_stages import open_exported
 from clicklab.external_checkpoint import (
     PREFIX,
     fill,
@@ -62,7 +63,7 @@ def load(
     if (place / OPTIONS).is_file():
         if method or network_options or ema is not None:
             raise ValueError(f"{place} holds exported graphs, which take neither another method nor other options")
-        return OnnxNetwork(place).to(device).eval()
+        return open_exported(place).to(device).eval()
     _, network = read_network(place / WEIGHTS if (place / WEIGHTS).is_file() else place, method, ema)
     if network_options:
         network = with_options(network, network_options)

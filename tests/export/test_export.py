@@ -24,7 +24,7 @@ from clicklab.records import Clicks
 from clicklab.views.frames import resize
 from data_modules.datasets import Shapes
 
-NETWORKS = ["clicklite", "simpleclick", "piclick", "focalclick"]
+NETWORKS = ["clicklite", "simpleclick", "piclick", "focalclick", "segnext", "disnet"]
 ANY = (70, 100)  # of a view that may have any size: no multiple of what the network fills it up to
 
 
@@ -85,7 +85,7 @@ def test_the_second_stage_answers_as_the_network_does(exported):
     torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["clicklite", "piclick"])
+@pytest.mark.parametrize("method", ["clicklite", "piclick", "segnext", "disnet"])
 def test_dialogues_of_a_folder_are_those_of_its_network(exported, method):
     network, folder = exported(method)
     item = drawn_object(3, (90, 120))
@@ -167,10 +167,6 @@ def test_mistakes_end_in_one_line(exported, tmp_path, capsys):
     network, folder = exported("clicklite")
     with pytest.raises(ValueError, match=r"leave --size out"):
         export_folder(built("simpleclick"), tmp_path / "odd", source="made up", size=45)
-    torch.manual_seed(0)
-    disnet = method_package("disnet").build({"variant": "mini", "network_options": {}}).eval()
-    with pytest.raises(ValueError, match="DISNet"):
-        export_folder(disnet, tmp_path / "disnet", source="made up")
     checkpoint = tmp_path / "network.safetensors"
     clicklab.save(network, tmp_path / "hub")
     (tmp_path / "hub" / "model.safetensors").rename(checkpoint)

@@ -71,7 +71,7 @@ class LabelStudio:
         context = (body.get("params") or {}).get("context") or {}
         drawn = context.get("result") or []
         if not drawn:
-            return {"results": [{"result": [], "score": 0.0, "model_version": self.version} for _ in tasks]}
+            return {"results": [], "model_version": self.version}
         tags = read_tags(str(body.get("label_config") or ""))
         region, score = self._region(tags, tasks[0], drawn)
         answer = {"result": [region] if region else [], "score": score, "model_version": self.version}

@@ -15,7 +15,10 @@ def add_export(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--size", type=int, metavar="PIXELS", help="side of a square view; default: the network's own")
     command.add_argument("--int8", action="store_true", help="quantise: smaller and faster, masks differ a little")
     command.add_argument(
-        "--calibrate", type=Path, metavar="FOLDER", help="with --int8: photos to measure ranges on (default: examples)"
+        "--calibrate",
+        type=Path,
+        metavar="FOLDER",
+        help="with --int8: some 20 photos to measure ranges on; transformers need none",
     )
     command.add_argument("--method", help="read the checkpoint as this method's")
     command.add_argument("--licence", default="see the source of the weights", help="of the weights, for the card")

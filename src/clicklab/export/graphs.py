@@ -16,15 +16,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clicklab.export.names import CLICK, IMAGE, REFINE, SLOTS, WHOLE
+from clicklab.export.names import CLICK, IMAGE, PROPOSE, REFINE, SLOTS, WHOLE
+from clicklab.methods.disnet.state import Chosen, Proposals
+from clicklab.methods.disnet.steps import ProposeAndRefine
 from clicklab.nn.coarse_to_fine import CoarseToFine
 from clicklab.nn.network import ClickNetwork
 from clicklab.records import Clicks, Prediction
 from clicklab.whole_file import written_whole
 
 OPSET = 20
+PROPOSALS, CHOSEN = Proposals._fields, Chosen._fields  # outputs of `propose.onnx`, inputs of its `click.onnx`
 PRIMES = (5, 7)  # sides of the first example in multiples, so that heights and widths are told apart
-LARGEST = 256  # of a side in multiples; a bound that the exporter wants
+LARGEST = 8192  # pixels of a side; a bound that the exporter wants
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,28 @@ class _Refine(nn.Module):
         return self.network.refine(image, from_rows(clicks), coarse, boxes).logits
 
 
+class _Propose(nn.Module):
+    """The proposal network of DISNet: its state after the first click."""
+
+    def __init__(self, network: ProposeAndRefine, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.network, self.size = network, size
+
+    def forward(self, clicks: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.network.propose(state, from_rows(clicks), self.size).state)
+
+
+class _Correct(nn.Module):
+    """The refinement network of DISNet: logits from the chosen proposal and all clicks."""
+
+    def __init__(self, network: ProposeAndRefine, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.network, self.size = network, size
+
+    def forward(self, clicks: Tensor, features: Tensor, query: Tensor, prior: Tensor) -> Tensor:
+        return self.network.refine(Chosen(features, query, prior), from_rows(clicks), self.size)
+
+
 def export_graphs(network: ClickNetwork, folder: Path, size: int | tuple[int, int] | None = None) -> GraphFacts:
     """Writes the graphs of a network.
 
@@ -118,13 +143,11 @@ def export_graphs(network: ClickNetwork, folder: Path, size: int | tuple[int, in
             raise ValueError(
                 f"the network cannot look at {height} x {width} pixels ({reason}): leave --size out"
             ) from error
-        if answer.state is not state and type(answer.state) is not type(state):
-            raise ValueError(
-                f"{network.class_name} goes on from what its first click made, which one graph for all clicks cannot: "
-                "it is not exported; use it through ClickLab"
-            )
+        if isinstance(network, ProposeAndRefine):
+            _export_proposals(network, folder, (image, clicks), state)
+            return GraphFacts(fixed, network.side_multiple, tuple(flat_state(state)), PROPOSALS)
         outputs = _output_names(network, answer)
-        if fixed is None and network.side_multiple == 1:
+        if fixed is None and state is image:
             _export_whole(network, folder, outputs, (image, clicks, prev_mask))
             facts = GraphFacts(None, 1, (), outputs)
         else:
@@ -211,7 +234,7 @@ def _output(answer: Prediction, name: str) -> Tensor:
 def _export_whole(
     network: ClickNetwork, folder: Path, outputs: Sequence[str], example: tuple[Tensor, Tensor, Tensor]
 ) -> None:
-    sides = {2: torch.export.Dim("height", min=16, max=8192), 3: torch.export.Dim("width", min=16, max=8192)}
+    sides = {2: torch.export.Dim("height", min=16, max=LARGEST), 3: torch.export.Dim("width", min=16, max=LARGEST)}
     _write(
         _Whole(network, outputs),
         example,
@@ -235,8 +258,9 @@ def _export_steps(
     start_shapes = step_shapes = None
     if free:
         multiple = network.side_multiple
-        height, width = (torch.export.Dim(name, min=1, max=LARGEST) for name in ("rows", "columns"))
-        sides = {2: multiple * height, 3: multiple * width}
+        most = LARGEST // multiple
+        height, width = (torch.export.Dim(name, min=1, max=most) for name in ("rows", "columns"))
+        sides = {2: multiple * height, 3: multiple * width} if multiple > 1 else {2: height, 3: width}
         other = flat_state(network.start(torch.zeros(1, 3, 6 * multiple, 8 * multiple)))
         maps = tuple(_free_sides(one, other[name], height, width) for name, one in flat.items())
         start_shapes, step_shapes = (sides,), (None, sides, maps)
@@ -261,6 +285,16 @@ def _export_refine(network: ClickNetwork, folder: Path, coarse: Prediction, heig
     inputs = (image, clicks, coarse.extras["features"], coarse.logits, boxes)
     names = ("image", "clicks", "features", "logits", "boxes")
     _write(_Refine(network), inputs, None, names, ("refined",), folder / REFINE)
+
+
+def _export_proposals(network: ProposeAndRefine, folder: Path, example: tuple[Tensor, Tensor], state: Tensor) -> None:
+    image, clicks = example
+    size = (image.shape[-2], image.shape[-1])
+    _write(_Start(network), (image,), None, ("image",), tuple(flat_state(state)), folder / IMAGE)
+    _write(_Propose(network, size), (clicks, state), None, ("clicks", "state"), PROPOSALS, folder / PROPOSE)
+    proposals: Proposals = network.propose(state, from_rows(clicks), size).state
+    chosen = proposals.choose(torch.zeros(1, dtype=torch.long))
+    _write(_Correct(network, size), (clicks, *chosen), None, ("clicks", *CHOSEN), ("logits",), folder / CLICK)
 
 
 def _write(

@@ -3,44 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clicklab.export.names import CLICK, IMAGE, REFINE, SLOTS, WHOLE
+from clicklab.export.names import CLICK, IMAGE, SLOTS, WHOLE
 from clicklab.nn.network import ClickNetwork
 from clicklab.records import Clicks, Prediction
 from clicklab.views.zoom_in import ZoomIn
 
 OPTIONS = "options.json"
 FORMAT = "clicklab-onnx-1"
-
-
-class Refined(NamedTuple):
-    """The second stage's answer, (B, 1, h, w) logits."""
-
-    logits: Tensor
+Listener = Callable[[str, dict[str, np.ndarray]], None]
 
 
 class OnnxNetwork(ClickNetwork):
     """The graphs of `clicklab export` behind the contract of networks; they run in onnxruntime, one image at a time.
 
+    Networks of two stages are subclasses (`clicklab.export.onnx_stages`, whose `open_exported` knows which).
+
     Args:
         folder: made by `clicklab export`.
+        listener: is told the name of a graph and its inputs before it runs.
 
     Raises:
         FileNotFoundError: a file of the folder is missing.
         ValueError: the folder is of another version, or onnxruntime is not installed.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, listener: Listener | None = None) -> None:
         super().__init__()
-        self.folder = Path(folder)
+        self.folder, self.listener = Path(folder), listener
         self.options = read_options(self.folder)
         zoom_in = self.options["zoom_in"]
         self.zoom_in = None if zoom_in is None else ZoomIn(**zoom_in)
@@ -57,17 +55,12 @@ class OnnxNetwork(ClickNetwork):
         """Name in records: the exported network's own, with what it runs in."""
         return f"{self.options['network']} (ONNX)"
 
-    @property
-    def image_size(self) -> int:
-        """Side of the views of a network of two stages."""
-        return self.options["size"][0]
-
     def start(self, image: Tensor) -> Any:
         """As `ClickNetwork.start`; the image itself where one graph does everything."""
         if not self.state_names:
             return image
         filled = self._filled(image, 0.5)
-        rows = [self._run(IMAGE, {"image": one[None]}) for one in filled]
+        rows = [self.run_graph(IMAGE, {"image": one[None]}) for one in filled]
         return {name: torch.cat([row[place] for row in rows]) for place, name in enumerate(self.state_names)}
 
     def step(self, state: Any, clicks: Clicks, prev_mask: Tensor) -> Prediction:
@@ -79,32 +72,26 @@ class OnnxNetwork(ClickNetwork):
         for row in range(len(prev_mask)):
             inputs = {"clicks": given[row : row + 1], "prev_mask": previous[row : row + 1]}
             if isinstance(state, Tensor):
-                found.append(self._run(WHOLE, inputs | {"image": state[row : row + 1]}))
+                found.append(self.run_graph(WHOLE, inputs | {"image": state[row : row + 1]}))
             else:
-                found.append(self._run(CLICK, inputs | {name: state[name][row : row + 1] for name in self.state_names}))
+                found.append(
+                    self.run_graph(CLICK, inputs | {name: state[name][row : row + 1] for name in self.state_names})
+                )
         answers = {name: torch.cat([row[place] for row in found]) for place, name in enumerate(self.outputs)}
         logits = answers.pop("logits")[..., :height, :width]
         return Prediction(logits, answers.pop("score", None), state, answers)
-
-    def refine(self, image: Tensor, clicks: Clicks, coarse: Prediction, boxes: Tensor) -> Refined:
-        """The second stage of a coarse-to-fine network (`clicklab.nn.coarse_to_fine.CoarseToFine.refine`)."""
-        given = as_rows(clicks)
-        features, logits = coarse.extras["features"], coarse.logits
-        found = []
-        for row in range(len(image)):
-            one = slice(row, row + 1)
-            inputs = {"image": image[one], "clicks": given[one], "features": features[one], "logits": logits[one]}
-            found.append(self._run(REFINE, inputs | {"boxes": boxes[one]})[0])
-        return Refined(torch.cat(found))
 
     def _filled(self, maps: Tensor, value: float) -> Tensor:
         """Maps filled up at bottom and right to sides that the graphs take."""
         bottom, right = (-side % self.side_multiple for side in maps.shape[-2:])
         return F.pad(maps, (0, right, 0, bottom), value=value) if bottom or right else maps
 
-    def _run(self, name: str, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+    def run_graph(self, name: str, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The outputs of one graph for one image."""
         graph = self._graph(name)
         fed = {key: np.ascontiguousarray(value.float().cpu().numpy()) for key, value in inputs.items()}
+        if self.listener is not None:
+            self.listener(name, fed)
         return [torch.from_numpy(output) for output in graph.run(None, fed)]
 
     def _graph(self, name: str) -> Any:
@@ -114,7 +101,7 @@ class OnnxNetwork(ClickNetwork):
         return self._graphs[name]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OnnxNetwork:
-        return OnnxNetwork(self.folder)  # onnxruntime's sessions cannot be copied
+        return type(self)(self.folder, self.listener)  # onnxruntime's sessions cannot be copied
 
 
 def read_options(folder: Path) -> dict[str, Any]:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from clicklab.export.folder import sha256
-from clicklab.export.onnx_network import OPTIONS, OnnxNetwork, read_options
+from clicklab.export.onnx_network import OPTIONS, read_options
+from clicklab.export.onnx_stages import open_exported
 from clicklab.inference.session import Session
 from clicklab.whole_file import written_whole
 
 PHOTOS = 24  # ranges hardly change with more
+WHOLE_NUMBERS = ("Conv", "Clip", "Relu", "Add")  # between convolutions nothing else may go back to floats and return
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -74,29 +75,17 @@ def read_photos(folder: Path) -> list[np.ndarray]:
     return [np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB")) for path in chosen]
 
 
-class _Recorder(OnnxNetwork):
-    """Notes what each graph is fed."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.fed: dict[str, list[dict[str, np.ndarray]]] = {}
-
-    def _run(self, name: str, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        self.fed.setdefault(name, []).append({key: value.float().numpy() for key, value in inputs.items()})
-        return super()._run(name, inputs)
-
-
 def record_inputs(folder: Path, photos: Sequence[np.ndarray]) -> dict[str, list[dict[str, np.ndarray]]]:
     """Graph -> what it is fed in dialogues on photos: a click in the middle, and corrections beside it."""
-    network = _Recorder(folder)
-    session = Session(network)
+    fed: dict[str, list[dict[str, np.ndarray]]] = {}
+    session = Session(open_exported(folder, lambda name, inputs: fed.setdefault(name, []).append(inputs)))
     for photo in photos:
         height, width = photo.shape[:2]
         session.set_image(photo)
         session.add_click(height / 2, width / 2)
         session.add_click(height / 8, width / 8, positive=False)
         session.add_click(0.6 * height, 0.4 * width)
-    return network.fed
+    return fed
 
 
 def _by_measured_ranges(source: Path, target: Path, inputs: Sequence[dict[str, np.ndarray]]) -> None:
@@ -128,7 +117,7 @@ def _by_measured_ranges(source: Path, target: Path, inputs: Sequence[dict[str, n
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            op_types_to_quantize=["Conv"],
+            op_types_to_quantize=list(WHOLE_NUMBERS),
         )
 
 

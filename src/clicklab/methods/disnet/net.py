@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from clicklab.clicks.maps import disk_maps, sine_encoding
 from clicklab.methods.disnet.refinement import FeatureGuidance, Refinement, TokenAttention
 from clicklab.methods.disnet.state import Chosen, Proposals
+from clicklab.methods.disnet.steps import ProposeAndRefine
 from clicklab.methods.disnet.warm_start import piclick_weights, start_from
 from clicklab.nn.click_vit import ClickViT
 from clicklab.nn.mask_decoder import MaskDecoder
@@ -51,7 +52,7 @@ FRAME = 448  # side of the view
 WHOLE = 1_000_000  # pixels: a zoom-in that never looks at less sees the whole image
 
 
-class DISNetNet(ClickViT):
+class DISNetNet(ProposeAndRefine, ClickViT):
     """The first click makes proposals by a whole network (P), later clicks correct the chosen one by a small one (R).
 
     Args:
@@ -143,32 +144,6 @@ class DISNetNet(ClickViT):
         else:
             start_from(self, weights)
 
-    def step(self, state: Tensor | Proposals | Chosen, clicks: Clicks, prev_mask: Tensor) -> Prediction:
-        """Proposals for one click, the corrected mask for more.
-
-        Args:
-            state: of `start`, or of an earlier step on the same image with the same first click: P runs only after
-                `start`, and not again.
-            clicks: B samples, pixels of the image, the first one in slot 0. With one slot the proposals are the answer,
-                with more the chosen one is corrected by all clicks.
-            prev_mask: (B, 1, H, W) the mask shown last. It tells which proposal was chosen where the state does not,
-                and is not looked at again.
-
-        Returns:
-            logits (B, Q, H, W) and score (B, Q) after one click, logits (B, 1, H, W) after more.
-        """
-        size = (prev_mask.shape[-2], prev_mask.shape[-1])
-        if isinstance(state, Tensor):
-            answer = self.propose(state, clicks, size)
-            state = answer.state
-            if clicks.slots <= 1 and not self.refine_first:
-                return answer
-        if isinstance(state, Proposals):
-            if clicks.slots <= 1:
-                return Prediction(self._first_answer(state, clicks, size), state.score, state)
-            state = state.choose(state.nearest(prev_mask))
-        return Prediction(self.refine(state, clicks, size), None, state)
-
     def propose(self, tokens: Tensor, clicks: Clicks, size: tuple[int, int]) -> Prediction:
         """The proposal network P (paper, section 3.2).
 
@@ -196,14 +171,6 @@ class DISNetNet(ClickViT):
     def refine(self, chosen: Chosen, clicks: Clicks, size: tuple[int, int]) -> Tensor:
         """The refinement network R (paper, section 3.3): logits (B, 1, H, W) from what was chosen and all clicks."""
         return resize(self.refinement(chosen.query, chosen.features, chosen.prior, clicks, size), size)
-
-    def _first_answer(self, state: Proposals, clicks: Clicks, size: tuple[int, int]) -> Tensor:
-        """(B, Q, H, W): the proposals, or with `refine_first` what R makes of each."""
-        if not self.refine_first:
-            return resize(state.masks, size)
-        places = torch.arange(state.masks.shape[1], device=state.masks.device)
-        each = [self.refine(state.choose(place.expand(len(state.masks))), clicks, size) for place in places]
-        return torch.cat(each, dim=1)
 
     def _click_tokens(self, first: Clicks, size: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, n, D) that the queries look at, and which are hidden: none, or the first click (ablation)."""
