@@ -69,7 +69,7 @@ def test_a_short_json_and_photos_that_fail(tmp_path, photos, capsys):
     words = ["--clicks", str(tmp_path / "clicks.json"), "--output", str(tmp_path / "out")]
     assert main(["predict", str(photos), *words]) == 1
     said = capsys.readouterr()
-    assert "1 masks of 1 photos" in said.out
+    assert "masks: 1, photos: 1" in said.out
     assert "2000 lies outside" in said.err and "absent.png cannot be read" in said.err
     before = (tmp_path / "out" / "instances.json").read_bytes()
     words = ["--clicks", "20,2000+", "--output", str(tmp_path / "out")]

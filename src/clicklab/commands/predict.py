@@ -62,7 +62,7 @@ def run_predict(options: argparse.Namespace) -> int:
     for error in failures:
         print(f"clicklab: {error}", file=sys.stderr)
     _write_coco(options.output / "instances.json", images, annotations)
-    print(f"written: {len(annotations)} masks of {len(images)} photos in {options.output}")
+    print(f"written: masks: {len(annotations)}, photos: {len(images)}, in {options.output}")
     return 1 if failures else 0
 
 

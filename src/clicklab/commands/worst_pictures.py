@@ -1,4 +1,4 @@
-"""`evaluate --pictures worst:20`: sheets of the objects that took the most clicks."""
+"""`evaluate --pictures worst:20`: sheets of the objects that took the most clicks to IoU 0.90."""
 
 from __future__ import annotations
 
@@ -31,17 +31,20 @@ def save_worst(output: Path, count: int, network: ClickNetwork, data: Sequence[s
         device: where the network answers.
     """
     from clicklab.commands.replays import Missing, Replays
-    from clicklab.visualize.report_data import worst_objects
+    from clicklab.visualize.report_data import main_threshold, needed, worst_objects
     from clicklab.visualize.results_file import read_run
     from clicklab.visualize.sheets import Dialogue, dialogue_sheet
 
     run, missing = read_run(str(output)), Missing()
     replays = Replays(run, None, data, device, missing, network)
+    threshold, limit = main_threshold(run), run.protocol["max_clicks"]
     dialogues = []
     for one in worst_objects(run, count):
         item = replays.item(one.dataset, one.row)
         if item is not None:
-            name = f"{one.dataset}, object {item.object}, #{one.row['index']}"
+            clicks = needed(one.row, threshold, limit)
+            reached = f"{threshold:.2f} at click {clicks}" if clicks <= limit else f"{threshold:.2f} never"
+            name = f"{one.dataset} #{one.row['index']}, {reached}"
             dialogues.append(Dialogue(name, item, replays.steps(one.dataset, one.row, item)))
     folder = output / "pictures"
     folder.mkdir(exist_ok=True)
