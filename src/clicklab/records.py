@@ -240,6 +240,7 @@ class EvaluationObject:
         object: id of the object inside its annotation.
         index: position of the object in its dataset; the same on every rank, so that nothing is counted twice.
         initial_mask: (H, W) bool, a mask to start from, or None.
+        clicks: (y, x, label) that a person clicked on it, to be replayed; None: the simulated user clicks.
     """
 
     image: np.ndarray
@@ -248,6 +249,7 @@ class EvaluationObject:
     object: int
     index: int
     initial_mask: np.ndarray | None = None
+    clicks: tuple[tuple[int, int, int], ...] | None = None
 
 
 @dataclass(frozen=True)

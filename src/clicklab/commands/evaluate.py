@@ -18,7 +18,14 @@ from clicklab.inference.options import InferenceOptions
 from clicklab.views.zoom_in import ZoomIn
 
 SEEING = [field.name for field in fields(InferenceOptions)]
-IN_WORDS = ("zoom_in", "cascade", "cascade_adaptive", "cascade_once", "initial_masks")  # have flags of other names
+IN_WORDS = (
+    "zoom_in",
+    "cascade",
+    "cascade_adaptive",
+    "cascade_once",
+    "initial_masks",
+    "recorded_clicks",
+)  # have flags of other names
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -36,6 +43,13 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--batch-size", type=int, default=BATCH_SIZE, metavar="N", help="objects in lockstep (default %(default)s)"
     )
     add_options(command)
+    command.add_argument(
+        "--clicks",
+        type=Path,
+        metavar="FILE",
+        help="replay what people clicked (`clicklab annotate export --format clicks`) in place of the simulated user; "
+        "targets and images are those of --data",
+    )
     command.add_argument("--pictures", metavar="worst:N", help="draw the N objects that took the most clicks")
     command.add_argument("--compile", action="store_true", help="torch.compile: for long runs on a GPU")
     command.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
@@ -92,7 +106,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
     protocol = protocol_fields(options)
     count = worst_count(options.pictures) if options.pictures else 0
-    data = open_data(options.data, options.initial_masks)
+    # masks to start from are the dialogues' own where some are replayed
+    data = open_data(options.data, None if options.clicks else options.initial_masks)
     device = find_device(options.device)
     network = open_network(options, device)
     if rule := given_fields(ZoomIn, options, prefix="zoom_"):
@@ -107,6 +122,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         progress=True,
         compiled=options.compile,
         source=" ".join([str(options.checkpoint), *options.network_option]),
+        clicks=options.clicks,
         **protocol,
     )
     print(table(results))

@@ -13,6 +13,7 @@ from clicklab.commands.network_options import network_options
 from clicklab.evaluation.journal import fingerprint
 from clicklab.evaluation.protocol import ORACLE
 from clicklab.loading import load
+from clicklab.records import SkippedObject
 from clicklab.visualize.comparison import plain_name
 from clicklab.visualize.replay import object_of_row, predictor_of_record, replay, unlike
 from clicklab.visualize.report_data import Chosen, key_of, picture_data, rows_by_object
@@ -104,11 +105,26 @@ class Replays:
         objects = self._open(plain_name(dataset))
         if objects is None:
             return None
+        if self.run.protocol.get("recorded_clicks"):
+            return self._recorded(objects, row)
         try:
             return object_of_row(objects, row, self.run.protocol)
         except ValueError as error:
             self.missing.say(f"{plain_name(dataset)}: {error}; --data {plain_name(dataset)}=FOLDER names the folder")
             return None
+
+    def _recorded(self, objects: EvaluationObjects, row: Mapping[str, Any]) -> EvaluationObject | None:
+        """The object that a recorded dialogue was on: its index counts dialogues, not objects."""
+        if self.run.protocol.get("initial_masks"):
+            self.missing.say(f"the masks that the dialogues of {self.run.label} began from are not in its results")
+            return None
+        names = [(objects.dataset.scene_name(scene), number) for scene, number in objects.items]
+        wanted = (row["name"], row["object"])
+        found = objects[names.index(wanted)] if wanted in names else None
+        if isinstance(found, SkippedObject) or found is None:
+            self.missing.say(f"{row['name']}, object {row['object']}, is not in the data any more")
+            return None
+        return found
 
     def _open(self, name: str) -> EvaluationObjects | None:
         if name not in self._objects:

@@ -128,6 +128,8 @@ class LockstepPlayer:
     def _round(self) -> list[ObjectResult]:
         for games in of_like_size(self._games):
             for game, (y, x, label) in zip(games, next_clicks(games, self.protocol.click_spread), strict=True):
+                if game.item.clicks is not None:
+                    y, x, label = game.item.clicks[len(game.ious)]
                 game.state = game.state.with_click(y, x, bool(label))
         answered = self.predictor.predict([game.state for game in self._games])
         for game, state in zip(self._games, answered, strict=True):
@@ -162,7 +164,10 @@ class LockstepPlayer:
     def _is_finished(self, game: _Game) -> bool:
         played = len(game.ious)
         reached = game.ious[-1] >= self.protocol.stop_iou and played >= self.protocol.min_clicks
-        return reached or played >= self.protocol.max_clicks
+        most = self.protocol.max_clicks
+        if game.item.clicks is not None:  # a recorded dialogue ends with its last click
+            most = min(most, len(game.item.clicks))
+        return reached or played >= most
 
     def _result(self, game: _Game) -> ObjectResult:
         item = game.item
@@ -200,6 +205,8 @@ def _ious(overlaps: list[list[int]], game: _Game) -> list[float]:
 
 def unplayable(item: EvaluationObject) -> str | None:
     """Why an object cannot be played, None if it can."""
+    if item.clicks is not None and not item.clicks:
+        return "the recorded dialogue has no click"
     if item.image.ndim != 3 or item.image.shape[2] != 3 or item.image.dtype != np.uint8:
         return f"image is {item.image.shape} {item.image.dtype}, expected (H, W, 3) uint8"
     if item.target.shape != item.image.shape[:2]:

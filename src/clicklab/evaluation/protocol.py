@@ -40,6 +40,8 @@ class EvaluationProtocol(InferenceOptions):
             cost 6 to 29 % more than the deepest pixel (RClicks).
         repeats: runs of every object under `perturb_iou` or `click_spread`, each with another mask or other clicks; all
             of them are counted.
+        recorded_clicks: name and checksum of the file whose dialogues are replayed: objects carry the clicks that a
+            person made (`EvaluationObject.clicks`), and end with the last of them. None: the simulated user clicks.
         choice: which of several candidates becomes the mask: the one with the best score (`automatic`), or the one with
             the largest IoU with the target (`oracle`), as in PiClick's published tables: the user picks, for free.
             `both` plays every object twice where a network answers several, see `plays`. Rows that the oracle chose
@@ -61,6 +63,7 @@ class EvaluationProtocol(InferenceOptions):
     perturb_iou: float | None = None
     click_spread: float = 0.0
     repeats: int = 10
+    recorded_clicks: str | None = None
     choice: Choice = "both"
     late_success_fails: bool | None = None
 
@@ -86,6 +89,11 @@ class EvaluationProtocol(InferenceOptions):
         )
         self._check(0 <= self.click_spread <= 1, "click_spread", "from 0 (deepest pixel) to 1 (anywhere in the error)")
         self._check(self.repeats >= 1, "repeats", "1 or more")
+        self._check(
+            self.recorded_clicks is None or (self.perturb_iou is None and not self.click_spread),
+            "recorded_clicks",
+            "without perturb_iou and click_spread: people clicked where they clicked",
+        )
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> EvaluationProtocol:
