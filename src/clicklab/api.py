@@ -46,8 +46,8 @@ def evaluate(
         progress: show a progress bar.
         compiled: run a copy of the network with compiled parts (`clicklab.nn.compiled`), for long runs on a GPU.
         source: where the weights came from, for the record.
-        clicks: a file of `clicklab annotate export --format clicks`: its dialogues are replayed in place of the simulated
-            user's, each on the object that its final mask overlaps most.
+        clicks: a file of `clicklab annotate export --format clicks`: its dialogues are replayed in place of the
+            simulated user's, each on the object that its final mask overlaps most.
         options: fields of `clicklab.evaluation.protocol.EvaluationProtocol`, e.g. `max_clicks=20`.
 
     Raises:
