@@ -99,7 +99,7 @@ def click(desk: Desk, object_id: int, photo: dict, number: int, person: Person =
 def clicks_on_a_large_photo(session: clicklab.Session, network_clock: Clock, size: tuple[int, int]) -> dict:
     """Shares of a click; what encoding ahead saves; size of the answers."""
     session_clock = Clock()
-    session_clock.watch(clicklab.Session, "add_click")
+    session_clock.watch(clicklab.Session, "answer_click")
     first, later, ahead, sizes, shares = [], [], [], [], []
     with tempfile.TemporaryDirectory() as name:
         make_photos(Path(name), 4, size)
