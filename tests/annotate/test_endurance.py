@@ -89,7 +89,10 @@ def test_killed_servers_lose_no_acknowledged_event(tmp_path):
             assert (found["mask"] and found["mask"]["counts"]) == acknowledged[-1][1]
         worker = threading.Thread(target=click_until_it_dies, args=(port, found, acknowledged, generator))
         worker.start()
-        time.sleep(generator.uniform(0.0, 1.0))
+        wanted = len(acknowledged) + generator.randrange(10)
+        while len(acknowledged) < wanted:
+            time.sleep(0.001)
+        time.sleep(generator.uniform(0.0, 0.05))  # somewhere in the next one
         process.send_signal(signal.SIGKILL)
         process.wait()
         worker.join()
