@@ -418,6 +418,28 @@ def test_fingers_on_a_small_screen(chromium, served):
     person.leave()
 
 
+def test_a_phone_held_upright(chromium, served):
+    wide, high = 390, 844
+    person = Person(chromium, served.address, width=wide, height=high, has_touch=True, is_mobile=True)
+    for selector in ("#undo", "#redo", "#help-button", "#fold-side", "#finish", "#sign", "#objects", "#tool-brush"):
+        box = person.page.locator(selector).bounding_box()
+        assert box is not None, selector
+        assert box["x"] >= 0 and box["x"] + box["width"] <= wide, selector
+    stage = person.page.locator("#stage").bounding_box()
+    assert stage["width"] == wide and stage["height"] > high / 2
+    person.page.touchscreen.tap(*person.place(RED_AT))
+    person.settle()
+    assert person.covered(RED_AT) == [True]
+    person.page.locator("#fold-side").tap()
+    person.settle()
+    assert not person.page.locator("#side").is_visible()
+    person.page.locator("#fold-photos").tap()
+    person.page.locator("#photo-list button").nth(1).tap()
+    person.settle()
+    assert person.text("#name") == "photo 10.png"
+    person.leave()
+
+
 def test_everything_by_keyboard(served, person):
     person.press("d")
     person.press("a")

@@ -20,7 +20,8 @@ from clicklab.annotate.masks import Rle
 from clicklab.annotate.photos import Photos
 from clicklab.inference.session import Session
 
-FLOAT_BYTES = 3 << 28  # of photos kept as the network wants them
+FLOAT_BYTES = 1 << 29  # of photos kept as the network wants them
+LEAST_PHOTOS = 2  # kept, however large: the one that is looked at, and the next
 DIALOGUES = 200  # kept
 
 CLICK, LOOK, AHEAD = range(3)  # who goes first
@@ -123,7 +124,7 @@ class Engine:
             pixels, _ = self.photos.read(path)
             self._opened[path] = PhotoSession(self._new_session(), pixels)
         self._opened.move_to_end(path)
-        while len(self._opened) > 1 and sum(photo.bytes for photo in self._opened.values()) > FLOAT_BYTES:
+        while len(self._opened) > LEAST_PHOTOS and sum(photo.bytes for photo in self._opened.values()) > FLOAT_BYTES:
             gone, _ = self._opened.popitem(last=False)
             self._dialogues = OrderedDict((key, kept) for key, kept in self._dialogues.items() if kept[0] != gone)
         return self._opened[path]

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 MOST_PIXELS = 170_000_000  # of one photo: a small file may unpack to any size, and Pillow itself refuses 179 million
-CACHED_BYTES = 1 << 29  # of decoded photos kept
+CACHED_BYTES = 1 << 28  # of decoded photos kept
 CACHED_PICTURES = 64 << 20  # bytes of scaled pictures kept
 
 

@@ -207,7 +207,7 @@ class Store:
     def _need_lease(self, photo_id: int, person: str, now: float) -> None:
         photo = self.photo(photo_id)
         if photo.holder not in (None, person) and photo.held_until > now:
-            raise Conflict(f"{photo.holder_name or 'somebody else'} is working on this photo; take another one (D)")
+            raise Conflict(f"{photo.holder_name or 'Somebody else'} is working on this photo; take another one (D)")
 
     def classes(self) -> dict[int, str]:
         """Id -> name, in the order of the digits that choose them."""

@@ -165,6 +165,7 @@ function tieButtons(page, actions) {
   ];
   for (const [id, action] of buttons) byId(id).addEventListener("click", actions[action]);
   byId("fold-photos").addEventListener("click", () => document.body.classList.toggle("no-photos"));
+  byId("fold-side").addEventListener("click", () => document.body.classList.toggle("no-side"));
   byId("filter").addEventListener("change", () => void page.refreshPhotos());
   byId("new-class").addEventListener("submit", (event) => {
     event.preventDefault();
