@@ -11,8 +11,9 @@ import numpy as np
 
 from data_modules.formats.files import need_folder, need_same_size
 from data_modules.formats.image_reading import AS_USUAL, ImageReading
-from data_modules.formats.images import read_bgr_mask, read_rgb
+from data_modules.formats.images import read_rgb
 from data_modules.formats.mat_files import LARGEST_ID
+from data_modules.formats.official_masks import read_bgr_mask
 from data_modules.formats.regions import Region, pack_layers, region_of
 from data_modules.scenes import Scene, SceneDataset, SceneObject
 
@@ -99,7 +100,7 @@ class DAVIS585(SceneDataset):
     def _mask(self, image: np.ndarray, image_path: Path, name: str) -> np.ndarray:
         """(H, W) bool mask that lies beside the image. Raises BrokenScene."""
         path = image_path.with_name(name)
-        mask = read_bgr_mask(path, self.reading)
+        mask = read_bgr_mask(path, self.reading, self.notes)
         need_same_size(image, mask, image_path, path)
         return mask[..., 0] > THRESHOLD
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from data_modules.formats.files import need_folder, need_same_size
 from data_modules.formats.image_reading import AS_USUAL, ImageReading
-from data_modules.formats.images import read_bgr_mask, read_rgb
+from data_modules.formats.images import read_rgb
+from data_modules.formats.official_masks import read_bgr_mask
 from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
 
 THIN = "thin_object_detection"
@@ -83,7 +84,7 @@ class HQSeg44K(SceneDataset):
         _, image_path, mask_path = self.files[index]
         if not mask_path.exists():
             raise BrokenScene(f"{image_path}: its mask {mask_path} is missing")
-        image, mask = read_rgb(image_path, self.reading, self.notes), read_bgr_mask(mask_path, self.reading)
+        image, mask = read_rgb(image_path, self.reading, self.notes), read_bgr_mask(mask_path, self.reading, self.notes)
         need_same_size(image, mask, image_path, mask_path)
         ids = (mask.max(axis=2) > 0).astype(np.int32)
         return Scene(image, ids[..., None], {1: SceneObject(layer=0)}, self.scene_name(index))

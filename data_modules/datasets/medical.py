@@ -17,7 +17,7 @@ import numpy as np
 from data_modules.datasets.pairs import PairedMasks
 from data_modules.formats.files import first_stem, need_folder
 from data_modules.formats.image_reading import AS_USUAL, ImageReading
-from data_modules.formats.images import read_bgr_mask
+from data_modules.formats.official_masks import read_bgr_mask
 from data_modules.scenes import BrokenScene, Scene, SceneObject
 
 SIMPLECLICK_PAGE = "the data section of the SimpleClick repository (github.com/uncbiag/SimpleClick)"
@@ -50,7 +50,7 @@ class LabelledMasks(PairedMasks):
             try:
                 path = self.masks.get(first_stem(image))
                 listed += (
-                    [(index, key) for key in _present(self.ids(read_bgr_mask(path, self.reading)))]
+                    [(index, key) for key in _present(self.ids(read_bgr_mask(path, self.reading, self.notes)))]
                     if path
                     else [(index, 0)]
                 )

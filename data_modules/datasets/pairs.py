@@ -10,7 +10,8 @@ import numpy as np
 
 from data_modules.formats.files import first_stem, list_images, need_folder, need_same_size
 from data_modules.formats.image_reading import AS_USUAL, ImageReading
-from data_modules.formats.images import read_bgr_mask, read_rgb
+from data_modules.formats.images import read_rgb
+from data_modules.formats.official_masks import read_bgr_mask
 from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
 
 
@@ -51,7 +52,7 @@ class PairedMasks(SceneDataset):
         mask_path = self.masks.get(first_stem(image_path))
         if mask_path is None:
             raise BrokenScene(f"{image_path}: no mask {first_stem(image_path)}.* in {self.root / self.masks_folder}")
-        image, mask = read_rgb(image_path, self.reading, self.notes), read_bgr_mask(mask_path, self.reading)
+        image, mask = read_rgb(image_path, self.reading, self.notes), read_bgr_mask(mask_path, self.reading, self.notes)
         need_same_size(image, mask, image_path, mask_path)
         return Scene(image, self.ids(mask)[..., None], {1: SceneObject(layer=0)}, self.scene_name(index))
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from data_modules.formats.files import list_images, need_folder, need_same_size
 from data_modules.formats.image_reading import AS_USUAL, ImageReading
-from data_modules.formats.images import read_bgr_mask, read_rgb
+from data_modules.formats.images import read_rgb
+from data_modules.formats.official_masks import read_bgr_mask
 from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
 
 BYTES = np.array([65536, 256, 1], dtype=np.int32)  # an id is its colour, blue highest (channels in OpenCV's order)
@@ -90,7 +91,7 @@ class TETRIS(SceneDataset):
         path = self._mask_path(image_path)
         if not path.exists():
             raise BrokenScene(f"{image_path}: its mask {path} is missing")
-        return (read_bgr_mask(path, self.reading).astype(np.int32) * BYTES).sum(axis=2, dtype=np.int32)
+        return (read_bgr_mask(path, self.reading, self.notes).astype(np.int32) * BYTES).sum(axis=2, dtype=np.int32)
 
 
 def shrunk(image: np.ndarray, colours: np.ndarray, max_side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,8 +19,9 @@ from data_modules.formats.files import (
     read_list,
 )
 from data_modules.formats.image_reading import AS_USUAL, ImageReading
-from data_modules.formats.images import read_bgr_mask, read_rgb
+from data_modules.formats.images import read_rgb
 from data_modules.formats.mask_values import read_mask_values
+from data_modules.formats.official_masks import read_bgr_mask
 from data_modules.scenes import BrokenScene, Scene, SceneDataset, SceneObject
 
 VOID_INDEX, VOID_GRAY = 255, 220
@@ -105,7 +106,7 @@ class PascalVOC(SceneDataset):
         if self.true_ids:
             ids, void = palette_indices(path, self.reading), VOID_INDEX
         else:
-            colours = read_bgr_mask(path, self.reading)
+            colours = read_bgr_mask(path, self.reading, self.notes)
             ids, void = cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY).astype(np.int32), VOID_GRAY
         ids[ids == void] = IGNORE
         return ids

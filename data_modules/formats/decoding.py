@@ -23,8 +23,10 @@ from data_modules.formats.notes import brief
 from data_modules.scenes import BrokenScene
 
 ORIENTATION = 274  # EXIF tag
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF tags, and a value of the second
 PAGED = frozenset({"TIFF", "GIF", "PNG", "WEBP"})  # further pictures of a JPEG (MPO) are previews
 UNREADABLE = "not a readable image (cut off, or another kind of file)"
+UNREADABLE_TIFF = "a TIFF that cannot be read (cut off, or of a rare kind): save it with 8, 16 or 32 bits per number"
 
 _JPEG_START, _JPEG_END, _JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
 _TIFF_STARTS = (b"II*\0", b"MM\0*")
@@ -41,6 +43,8 @@ class ImageHeader(NamedTuple):
         pages: number of pages or frames.
         alpha: whether there is a transparency channel or a transparent colour.
         orientation: EXIF orientation 1 to 8 as far as the header tells (a PNG may bring it behind its pixels).
+        black: the value of black in a TIFF file of more than 8 bits that counts from white, which neither library turns
+            round (they do with 1 and 8 bits); 0 in all other files.
     """
 
     width: int
@@ -50,6 +54,7 @@ class ImageHeader(NamedTuple):
     pages: int = 1
     alpha: bool = False
     orientation: int = 1
+    black: int = 0
 
 
 @contextmanager
@@ -94,12 +99,26 @@ def read_header(content: bytes, path: Path | str, max_pixels: int = MAX_PIXELS) 
             pages = getattr(image, "n_frames", 1) if image.format in PAGED else 1
             alpha = "A" in image.getbands() or "transparency" in image.info
             orientation = 1 if image.format == "PNG" and "exif" not in image.info else _orientation(image)
-            header = ImageHeader(*image.size, image.format or "", image.mode, pages, alpha, orientation)
+            black = _value_of_black(image)
+            header = ImageHeader(*image.size, image.format or "", image.mode, pages, alpha, orientation, black)
     if header.width * header.height > max_pixels:
         raise BrokenScene(
             f"{path}: {header.width} x {header.height} pixels, more than max_pixels={max_pixels}: set max_pixels higher"
         )
     return header
+
+
+def _value_of_black(image: Image.Image) -> int:
+    """See `ImageHeader.black`."""
+    tags = getattr(image, "tag_v2", {})
+    if not image.mode.startswith("I;16") or tags.get(PHOTOMETRIC) != WHITE_IS_ZERO:
+        return 0
+    return 2 ** tags[BITS_PER_SAMPLE][0] - 1
+
+
+def counted_from_black(pixels: np.ndarray, header: ImageHeader) -> np.ndarray:
+    """The pixels of a file, with 0 for black where it counts from white."""
+    return header.black - pixels if header.black else pixels
 
 
 def _tiff_header(content: bytes, path: Path | str) -> ImageHeader | None:
@@ -143,12 +162,15 @@ def decode(
 
 def decoded(content: bytes, source: Path | str, flags: int) -> np.ndarray:
     """As `decode`, for a file whose header has been looked at."""
+    level = cv2.utils.logging.setLogLevel(0)  # OpenCV's own lines on the terminal name no file; the error below does
     try:
         image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags)
     except (cv2.error, MemoryError) as error:
         raise BrokenScene(f"{source}: cannot be decoded ({brief(getattr(error, 'err', error))})") from error
+    finally:
+        cv2.utils.logging.setLogLevel(level)
     if image is None:
-        raise BrokenScene(f"{source}: {UNREADABLE}")
+        raise BrokenScene(f"{source}: {UNREADABLE_TIFF if content.startswith(_TIFF_STARTS) else UNREADABLE}")
     return image
 
 

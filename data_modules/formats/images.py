@@ -10,6 +10,7 @@ import numpy as np
 
 from data_modules.formats.decoding import (
     ImageHeader,
+    counted_from_black,
     decode,
     decoded,
     opened,
@@ -77,13 +78,6 @@ def note_turned(picture: Picture, path: Path | str, reading: ImageReading, notes
         )
 
 
-def read_bgr_mask(path: Path, reading: ImageReading = AS_USUAL) -> np.ndarray:
-    """(H, W, 3) uint8 mask as the official readers see it: three channels, blue first. Raises BrokenScene."""
-    content = read_bytes(path)
-    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if reading.exif == "ignore" else 0)
-    return decode(content, path, flags, reading.max_pixels)
-
-
 def chosen_page(header: ImageHeader, path: Path | str, reading: ImageReading, notes: Notes) -> int:
     """The page to read of a file. Raises BrokenScene where the file has several, but not the chosen one."""
     if header.pages == 1:
@@ -100,9 +94,14 @@ def _pixels(content: bytes, path: Path | str, header: ImageHeader, reading: Imag
     """(H, W, 3) BGR of the file's own dtype, turned and with transparency dealt with."""
     page = chosen_page(header, path, reading, notes)
     if page:
-        return _later_page(content, path, page, header, reading)
+        return later_page(content, path, page, header, reading)
     if header.alpha:
-        return _over_background(content, path, header, reading, notes)
+        return _over_background(with_opacity(content, path, header, reading), path, reading, notes)
+    return opaque_pixels(content, path, header, reading)
+
+
+def opaque_pixels(content: bytes, path: Path | str, header: ImageHeader, reading: ImageReading) -> np.ndarray:
+    """(H, W, 3) BGR of the first page of a file without transparency, of the file's own number type, turned."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     if header.format == "TIFF" and header.mode in ("", "F", "I"):
         # OpenCV gives single channels of 32 and 64 bits only as they are
@@ -114,10 +113,10 @@ def _pixels(content: bytes, path: Path | str, header: ImageHeader, reading: Imag
         pixels = decode(content, path, flags, reading.max_pixels)
     if reading.exif == "ignore" and header.mode:  # OpenCV turns TIFF files whatever it is told
         pixels = np.ascontiguousarray(turned_back(pixels, orientation_of(content, path)))
-    return pixels
+    return counted_from_black(pixels, header)
 
 
-def _later_page(content: bytes, path: Path | str, page: int, header: ImageHeader, reading: ImageReading) -> np.ndarray:
+def later_page(content: bytes, path: Path | str, page: int, header: ImageHeader, reading: ImageReading) -> np.ndarray:
     """(H, W, 3) BGR of a page behind the first one."""
     with opened(content, path) as image:
         image.seek(page)
@@ -125,7 +124,7 @@ def _later_page(content: bytes, path: Path | str, page: int, header: ImageHeader
             raise BrokenScene(f"{path}: page {page} is larger than max_pixels={reading.max_pixels}")
         orientation = orientation_of(content, path)
         deep = image.mode.startswith(("I", "F"))
-        pixels = np.asarray(image if deep else image.convert("RGB"))
+        pixels = counted_from_black(np.asarray(image), header) if deep else np.asarray(image.convert("RGB"))
     if header.format == "TIFF":  # Pillow has turned it
         pixels = turned_back(pixels, orientation)
     if reading.exif == "turn":
@@ -133,18 +132,19 @@ def _later_page(content: bytes, path: Path | str, page: int, header: ImageHeader
     return cv2.merge([np.ascontiguousarray(pixels)] * 3) if deep else np.ascontiguousarray(pixels[..., ::-1])
 
 
-def _over_background(
-    content: bytes, path: Path | str, header: ImageHeader, reading: ImageReading, notes: Notes
-) -> np.ndarray:
-    """(H, W, 3) BGR of a file with a transparency channel."""
+def with_opacity(content: bytes, path: Path | str, header: ImageHeader, reading: ImageReading) -> np.ndarray:
+    """(H, W, 4) BGR and opacity of a file with a transparency channel, of the file's own number type, turned."""
     layered = decoded(content, path, cv2.IMREAD_UNCHANGED)
     if layered.ndim != 3 or layered.shape[2] != 4:  # the transparent colour of a gray file, say
         layered = np.dstack([decoded(content, path, cv2.IMREAD_COLOR), _pillow_alpha(content, path)])
     orientation = orientation_of(content, path)
     if header.format == "TIFF":  # OpenCV has turned it
         layered = turned_back(layered, orientation)
-    if reading.exif == "turn":
-        layered = turned(layered, orientation)
+    return turned(layered, orientation) if reading.exif == "turn" else layered
+
+
+def _over_background(layered: np.ndarray, path: Path | str, reading: ImageReading, notes: Notes) -> np.ndarray:
+    """(H, W, 3) BGR of (H, W, 4) BGR and opacity, as the user chose."""
     colours, opacity = np.ascontiguousarray(layered[..., :3]), layered[..., 3:]
     opaque = np.iinfo(layered.dtype).max
     if opacity.min() == opaque:

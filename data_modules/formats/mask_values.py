@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image
 
 from data_modules.formats.decoding import (
+    BITS_PER_SAMPLE,
     ImageHeader,
+    counted_from_black,
     decoded,
     opened,
     orientation_of,
@@ -25,7 +27,6 @@ from data_modules.formats.notes import Notes
 from data_modules.scenes import BrokenScene
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
-_BITS_PER_SAMPLE = 258  # TIFF tag
 _GRAY_MODES = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -57,6 +58,7 @@ def read_mask_values(path: Path, reading: ImageReading = AS_USUAL, notes: Notes 
         stored_turned = header.format == "TIFF"
     else:
         mask, stored_turned = _from_pillow(content, path, page, reading), header.format == "TIFF"
+    mask = mask._replace(values=counted_from_black(mask.values, header))
     if stored_turned and reading.exif == "turn":  # both libraries have turned a TIFF file already
         return mask
     orientation = orientation_of(content, path) if header.mode else 1
@@ -107,6 +109,6 @@ def _needs_opencv(content: bytes, header: ImageHeader, path: Path) -> bool:
         return content[24] == 16  # bit depth in the header chunk
     if header.format == "TIFF":
         with opened(content, path) as image:
-            bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
+            bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (8,))
         return max(bits if isinstance(bits, tuple) else (bits,)) > 8
     return False
