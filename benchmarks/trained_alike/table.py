@@ -119,7 +119,12 @@ def run_all(trained: Sequence[Trained], size: Mapping[str, Any], site: Site) -> 
             one = by_folder[run.folder]
             write_overlay(overlay(one.method, one.seed, size), run.folder / "alike.yaml")
 
-    return sum(run_missing([one.fit, *one.measured.values()], site, prepare) for one in trained)
+    failed = 0
+    for one in trained:
+        failed += run_missing([one.fit], site, prepare)
+        if one.fit.is_finished:  # or else it failed, or another process is at it
+            failed += run_missing(list(one.measured.values()), site, prepare)
+    return failed
 
 
 def overlay(method: str, seed: int, size: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from clicklab.commands.main import main
 from clicklab.commands.sweep import overlay_files
 from clicklab.sweeps.spec import for_wandb, read_sweep
 from clicklab.sweeps.study import OWNER, evaluation_rows, finished, open_study, rows_of, run_study
-from clicklab.sweeps.trial import TrialFailed, last_logged, trial_folder
+from clicklab.sweeps.trial import TrialFailed, last_logged, trial_folder, wait_for_orphan
 from clicklab.visualize.sweeps import sweep_figure
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
@@ -148,6 +148,27 @@ def test_pictures_frame_the_best_cell(tmp_path):
     plt.close("all")
 
 
+def test_data_of_the_block_evaluate_are_asked_for_before_any_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("DATA_ROOT", raising=False)
+    file = sweep_file(tmp_path, more='evaluate: {data: ["GrabCut=${DATA_ROOT}/GrabCut"], cfr: {values: [1]}}\n')
+    assert main(["sweep", str(file), "--output", str(tmp_path / "out")]) == 2
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
+    assert main(["sweep", str(file), "--output", str(tmp_path / "out")]) == 2
+    unset, missing = capsys.readouterr().err.strip().splitlines()
+    assert "variable is not set: DATA_ROOT=" in unset and f"{tmp_path}/GrabCut is missing" in missing
+    assert "--no-evaluate" in unset and "--no-evaluate" in missing and not (tmp_path / "out").exists()
+
+
+def test_a_training_that_outlived_its_worker_is_waited_for(tmp_path):
+    """Killed by force, a worker leaves its training alone: whoever takes the trial up again must not be refused."""
+    holding = "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); "
+    holding += "print(1, flush=True); time.sleep(1)"
+    with subprocess.Popen([sys.executable, "-c", holding, str(tmp_path / ".lock")], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        wait_for_orphan(tmp_path, every=0.05)
+        assert process.wait() == 0  # it had ended, or was about to
+
+
 def test_mistakes_end_in_one_line(tmp_path, capsys):
     assert main(["sweep", str(tmp_path / "none.yaml")]) == 2
     broken = tmp_path / "broken.yaml"
@@ -180,7 +201,7 @@ def test_the_command_runs_trials_measures_them_and_writes_its_files(tmp_path, mo
             (output / "results.json").write_text('{"datasets": {"GrabCut": {"noc": {"90": 4.5}}}}')
 
     monkeypatch.setattr(trial, "_run", fake)
-    more = "evaluate: {data: [GrabCut=/data], mask_threshold: {values: [0.4, 0.6]}}\n"
+    more = f"evaluate: {{data: [GrabCut={tmp_path}], mask_threshold: {{values: [0.4, 0.6]}}}}\n"
     path = sweep_file(tmp_path, parameters="{x: {values: [1, 2]}}", more=more)
     assert main(["sweep", str(path), "--output", str(tmp_path / "out")]) == 0
     trials = (tmp_path / "out" / "trials.csv").read_text().splitlines()

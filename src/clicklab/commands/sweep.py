@@ -7,9 +7,12 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clicklab.whole_file import written_whole
+
+if TYPE_CHECKING:
+    from clicklab.sweeps.spec import Sweep
 
 
 def add_sweep(commands: argparse._SubParsersAction) -> None:
@@ -21,6 +24,7 @@ def add_sweep(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--trials", type=int, help="in all, by all workers (default: the whole grid)")
     command.add_argument("--storage", type=Path, metavar="FILE", help="shared by workers; default: in --output")
     command.add_argument("--output", type=Path, metavar="DIR", help="default: runs/sweep/METHOD-VARIANT")
+    command.add_argument("--no-evaluate", action="store_true", help="leave out the file's block `evaluate`")
     command.add_argument("--collect", action="store_true", help="run nothing: write the tables and the picture again")
     command.add_argument("--wandb-file", action="store_true", help="print the file as `wandb sweep` takes it, and end")
     command.set_defaults(run=run_sweep)
@@ -37,6 +41,9 @@ def run_sweep(options: argparse.Namespace) -> int:
     sweep = read_sweep(options.file)
     if sweep.method != "grid" and options.trials is None and not options.collect:
         raise ValueError(f"{options.file} is a {sweep.method} search, which has no end: give --trials N")
+    measured = bool(sweep.evaluate and sweep.data) and not options.no_evaluate
+    if measured and not options.collect:
+        need_data(sweep)
     from clicklab.sweeps.study import evaluation_rows, open_study, rows_of, run_study
     from clicklab.sweeps.trial import evaluate, train, trial_folder
 
@@ -47,7 +54,7 @@ def run_sweep(options: argparse.Namespace) -> int:
     def objective(values: Mapping[str, Any]) -> tuple[float, list[dict[str, Any]]]:
         folder = trial_folder(home, values)
         found = train(sweep, values, overlays, folder, group=name)
-        return found, evaluate(sweep, folder) if sweep.evaluate and sweep.data else []
+        return found, evaluate(sweep, folder) if measured else []
 
     try:
         if not options.collect:
@@ -59,6 +66,21 @@ def run_sweep(options: argparse.Namespace) -> int:
         draw(rows, sweep, home / "sweep.png")
         print(f"{len(rows)} trials: {home}/trials.csv, sweep.png; the same command goes on")
     return 1 if any(row["failed"] for row in rows) else 0
+
+
+def need_data(sweep: Sweep) -> None:
+    """Says before any training that what is measured after it is not there. Raises ValueError, FileNotFoundError."""
+    for word in sweep.data:
+        folder = word.partition("=")[2].partition("?")[0]
+        if "$" in folder:
+            raise ValueError(
+                f"{sweep.path}: its block `evaluate` measures on {word}, and that variable is not set: "
+                "DATA_ROOT=/data clicklab sweep ..., or --no-evaluate"
+            )
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(
+                f"{sweep.path}: its block `evaluate` measures on {word}, and {folder} is missing; or --no-evaluate"
+            )
 
 
 def overlay_files(file: Path, variants: Sequence[str]) -> list[str]:
@@ -90,7 +112,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         part.write_text(text.getvalue(), encoding="utf-8")
 
 
-def draw(rows: Sequence[Mapping[str, Any]], sweep: Any, path: Path) -> None:
+def draw(rows: Sequence[Mapping[str, Any]], sweep: Sweep, path: Path) -> None:
     """The heat map or line of the parameters that vary; nothing while no trial has ended well."""
     from clicklab.visualize.sweeps import sweep_figure
 

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,33 @@ def train(sweep: Sweep, values: Mapping[str, Any], overlays: Sequence[str], fold
     """
     words = sweep.words(values, overlays)
     words += [f"--trainer.default_root_dir={folder}", "--ckpt_path=last"]
+    wait_for_orphan(folder)
     _run(words, folder, {"WANDB_RUN_GROUP": group})
     found = last_logged(folder, sweep.metric)
     if found is None:
         raise TrialFailed(f"{folder} logged no {sweep.metric}: does the recipe measure it after training?")
     return found
+
+
+def wait_for_orphan(folder: Path, every: float = 2.0) -> None:
+    """Waits while a training goes on in a folder: that of a worker which was killed by force and could not end it.
+
+    Args:
+        folder: of the trial; its `.lock` is held by the process that trains there.
+        every: seconds between two looks.
+    """
+    try:
+        import fcntl  # Windows has none, and then `fit` takes no lock either
+    except ImportError:
+        return
+    lock = folder / ".lock"
+    while lock.exists():
+        with lock.open("a") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                time.sleep(every)
 
 
 def evaluate(sweep: Sweep, folder: Path) -> list[dict[str, Any]]:
