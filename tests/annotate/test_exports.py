@@ -8,6 +8,7 @@ import io
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -128,6 +129,27 @@ def test_every_format_gives_the_masks_again(tmp_path_factory, seed, count):
     with (folder / "png" / "objects.csv").open() as file:
         assert sum(1 for _ in csv.reader(file)) == 1 + len(dialogues)
     store.close()
+
+
+def test_yolo_polygons_drawn_by_opencv_with_their_outline(tmp_path):
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    disk = (rows - 8) ** 2 + (columns - 8) ** 2 <= 40
+    ring = disk & ((rows - 8) ** 2 + (columns - 8) ** 2 > 9)
+    parts = disk | ((rows > 5) & (columns > 18))
+    store = store_of(tmp_path / "out", {"a.png": [disk, ring, parts]})
+    export(store, "yolo", tmp_path / "yolo")
+    store.close()
+    drawn = []
+    for line in (tmp_path / "yolo" / "labels" / "a.txt").read_text().splitlines():
+        shares = np.array(line.split()[1:], dtype=float).reshape(-1, 2)
+        canvas = np.zeros(SIZE, dtype=np.uint8)
+        cv2.fillPoly(canvas, [(shares * (SIZE[1], SIZE[0])).astype(np.int32)], (1,))
+        drawn.append(canvas.astype(bool))
+    assert (drawn[0] == disk).all()
+    assert (drawn[1] == ring).all()  # its seam lies in the object
+    seam = drawn[2] & ~parts
+    assert (drawn[2] & parts == parts).all()
+    assert 0 < seam.sum() <= 5  # as far as the parts are apart
 
 
 def test_exported_masks_come_back_by_import(tmp_path):

@@ -20,11 +20,12 @@ from PIL import Image
 
 from clicklab.annotate import masks
 from clicklab.annotate.events import History
-from clicklab.annotate.outlines import joined, parts, rings
+from clicklab.annotate.outlines import joined, moved_inside, parts, rings
 from clicklab.annotate.store import Annotated, Photo, Store, histories
 from clicklab.whole_file import written_whole
 
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")  # Okabe and Ito
+YOLO_INSET = 0.25  # pixels
 File = tuple[str, bytes]  # path with slashes, content
 
 
@@ -119,13 +120,15 @@ def id_map(ids: np.ndarray) -> bytes:
 
 def yolo(store: Store) -> Iterator[File]:
     """`labels/NAME.txt`, a line for each object: class from 0, then x and y of its polygon as shares of the photo;
-    `data.yaml`. The format has one polygon for an object: parts and holes are joined by seams."""
+    `data.yaml`. The format has one polygon for an object: parts and holes are joined by seams. Its corners lie in the
+    outermost pixels, because readers of YOLO files draw the polygon with its outline."""
     numbers = {class_id: number for number, class_id in enumerate(store.classes())}
     names = file_names(store)
     for photo in _measured(store):
         lines = []
         for drawn in drawn_on(store, photo):
-            points = np.array(joined(rings(drawn.mask)), dtype=float) / (drawn.photo.width, drawn.photo.height)
+            outlines = [moved_inside(ring, YOLO_INSET) for ring in rings(drawn.mask)]
+            points = np.array(joined(outlines)) / (drawn.photo.width, drawn.photo.height)
             values = " ".join(f"{value:.8g}" for value in points.ravel())
             lines.append(f"{numbers[drawn.object.class_id]} {values}\n")
         if lines:

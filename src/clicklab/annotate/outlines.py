@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 Point = tuple[int, int]  # (x, y): a corner of pixels; pixel (row, column) covers x column..column+1, y row..row+1
 Ring = list[Point]
+Line = list[tuple[float, float]]  # a closed line of corners, whole or not
+Corner = tuple[int, int]  # number of a ring, place in it
 
 
 def rings(mask: np.ndarray) -> list[Ring]:
@@ -72,22 +75,75 @@ def signed_area(ring: Ring) -> float:
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
 
 
-def joined(found: list[Ring]) -> Ring:
+def moved_inside(ring: Ring, by: float) -> Line:
+    """An outline moved into the object by less than a pixel, so that its points lie in the outermost pixels.
+
+    Readers that cut coordinates off to whole numbers and draw what lies on the line, as `cv2.fillPoly` does, then draw
+    exactly the object; moved by less than half a pixel, so do those that look at the middles of pixels.
+    """
+    points = np.array(ring, dtype=float)
+    arriving = np.sign(points - np.roll(points, 1, axis=0))
+    leaving = np.roll(arriving, -1, axis=0)
+    along = arriving + leaving  # at a corner an edge across meets an edge down
+    to_the_right = np.stack([-along[:, 1], along[:, 0]], axis=1)  # where the object is
+    return [(float(x), float(y)) for x, y in points + by * to_the_right]
+
+
+def joined(found: Sequence[Line]) -> Line:
     """One closed line through all rings: each is entered and left by the same seam, which covers nothing.
 
-    The seams go along pixel edges, first across, then down, so that every renderer that counts crossings cancels them.
+    A seam runs between corners of two rings that are near each other, first across, then down, so that every renderer
+    that counts crossings cancels it. One that draws what lies on a line draws the seam too; that is why it is short.
     """
     if not found:
         return []
-    line = [*found[0], found[0][0]]
-    home = found[0][0]
-    for ring in found[1:]:
-        corner = (ring[0][0], home[1])
-        line += [corner, *ring, ring[0], corner, home]
-    return line[:-1] if line[-1] == line[0] else line
+    detours: dict[Corner, Line] = defaultdict(list)
+    for corner, home in reversed(_seams(found)):  # rings that hang on a ring come before it
+        (x, y), (home_x, home_y) = found[corner[0]][corner[1]], found[home[0]][home[1]]
+        bend = (x, home_y)
+        detours[home] += [bend, *_round_trip(found, corner, detours), bend, (home_x, home_y)]
+    return _round_trip(found, (0, 0), detours)[:-1]
 
 
-def parts(mask: np.ndarray) -> list[Ring]:
+def _round_trip(found: Sequence[Line], start: Corner, detours: Mapping[Corner, Line]) -> Line:
+    """Once round a ring and back to the corner where it began, with the detours that begin at its corners."""
+    number, first = start
+    ring = found[number]
+    way: Line = []
+    for corner in (*range(first, len(ring)), *range(first)):
+        way += [ring[corner], *detours.get((number, corner), ())]
+    return [*way, ring[first]]
+
+
+def _seams(found: Sequence[Line]) -> list[tuple[Corner, Corner]]:
+    """For every ring but the first a corner of its own and the nearest one of the rings before: nearest rings first."""
+    corners = [(number, place) for number, ring in enumerate(found) for place in range(len(ring))]
+    points = np.array([point for ring in found for point in ring], dtype=float)  # (n, 2)
+    owners = np.array([number for number, _ in corners])
+    distance = np.full(len(points), np.inf)  # (n,) of a corner to the rings that are joined
+    nearest = np.zeros(len(points), dtype=int)  # (n,) which corner of theirs that is
+    waiting, new = np.flatnonzero(owners != 0), np.flatnonzero(owners == 0)
+    seams = []
+    while len(waiting):
+        for corner in waiting if len(waiting) < len(new) else new:
+            # one corner against many: of those that wait, or of those that were joined last
+            others = new if len(waiting) < len(new) else waiting
+            steps = np.abs(points[others] - points[corner]).sum(axis=1)
+            if others is new:
+                best = int(steps.argmin())
+                if steps[best] < distance[corner]:
+                    distance[corner], nearest[corner] = steps[best], new[best]
+            else:
+                closer = steps < distance[others]
+                distance[others[closer]], nearest[others[closer]] = steps[closer], corner
+        chosen = int(waiting[distance[waiting].argmin()])
+        seams.append((corners[chosen], corners[int(nearest[chosen])]))
+        new = np.flatnonzero(owners == owners[chosen])
+        waiting = waiting[owners[waiting] != owners[chosen]]
+    return seams
+
+
+def parts(mask: np.ndarray) -> list[Line]:
     """A polygon for each outer outline, its holes joined to it by seams."""
     return [joined(family) for family in families(rings(mask))]
 
