@@ -99,7 +99,7 @@ def joined(found: Sequence[Line]) -> Line:
         return []
     detours: dict[Corner, Line] = defaultdict(list)
     for corner, home in reversed(_seams(found)):  # rings that hang on a ring come before it
-        (x, y), (home_x, home_y) = found[corner[0]][corner[1]], found[home[0]][home[1]]
+        (x, _), (home_x, home_y) = found[corner[0]][corner[1]], found[home[0]][home[1]]
         bend = (x, home_y)
         detours[home] += [bend, *_round_trip(found, corner, detours), bend, (home_x, home_y)]
     return _round_trip(found, (0, 0), detours)[:-1]
