@@ -12,7 +12,7 @@ import numpy as np
 
 from clicklab.adapters.dialogues import Dialogues, Point
 from clicklab.adapters.images import from_base64, pixels_of
-from clicklab.annotate.outlines import Ring, families, joined, rings
+from clicklab.annotate.outlines import Line, Ring, families, joined, rings
 from clicklab.annotate.photos import UnreadablePhoto
 
 MODEL = "clicklab"
@@ -101,14 +101,14 @@ def read_marks(marks: object) -> list[Point]:
     return points
 
 
-def polygons(mask: np.ndarray, fineness: float) -> list[Ring]:
+def polygons(mask: np.ndarray, fineness: float) -> list[Line]:
     """A closed line for every part of a mask, with its holes, along the edges of pixels.
 
     Args:
         mask: (H, W) bool.
         fineness: how far a line may leave them, as a share of its length; 0: not at all.
     """
-    found = []
+    found: list[Line] = []
     for outer, *holes in families(rings(mask)):
         inner = [_simpler(hole, fineness) for hole in holes]
         found.append(joined([_simpler(outer, fineness) or outer, *(hole for hole in inner if hole)]))

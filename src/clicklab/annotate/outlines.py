@@ -9,8 +9,9 @@ import numpy as np
 
 Point = tuple[int, int]  # (x, y): a corner of pixels; pixel (row, column) covers x column..column+1, y row..row+1
 Ring = list[Point]
-Line = list[tuple[float, float]]  # a closed line of corners, whole or not
+Line = Sequence[tuple[float, float]]  # a closed line of corners, whole or not
 Corner = tuple[int, int]  # number of a ring, place in it
+SEAM_CORNERS = 48  # of a ring, to find its neighbours
 
 
 def rings(mask: np.ndarray) -> list[Ring]:
@@ -89,7 +90,7 @@ def moved_inside(ring: Ring, by: float) -> Line:
     return [(float(x), float(y)) for x, y in points + by * to_the_right]
 
 
-def joined(found: Sequence[Line]) -> Line:
+def joined(found: Sequence[Line]) -> list[tuple[float, float]]:
     """One closed line through all rings: each is entered and left by the same seam, which covers nothing.
 
     A seam runs between corners of two rings that are near each other, first across, then down, so that every renderer
@@ -97,7 +98,7 @@ def joined(found: Sequence[Line]) -> Line:
     """
     if not found:
         return []
-    detours: dict[Corner, Line] = defaultdict(list)
+    detours: dict[Corner, list[tuple[float, float]]] = defaultdict(list)
     for corner, home in reversed(_seams(found)):  # rings that hang on a ring come before it
         (x, _), (home_x, home_y) = found[corner[0]][corner[1]], found[home[0]][home[1]]
         bend = (x, home_y)
@@ -105,42 +106,40 @@ def joined(found: Sequence[Line]) -> Line:
     return _round_trip(found, (0, 0), detours)[:-1]
 
 
-def _round_trip(found: Sequence[Line], start: Corner, detours: Mapping[Corner, Line]) -> Line:
+def _round_trip(found: Sequence[Line], start: Corner, detours: Mapping[Corner, Line]) -> list[tuple[float, float]]:
     """Once round a ring and back to the corner where it began, with the detours that begin at its corners."""
     number, first = start
     ring = found[number]
-    way: Line = []
+    way: list[tuple[float, float]] = []
     for corner in (*range(first, len(ring)), *range(first)):
         way += [ring[corner], *detours.get((number, corner), ())]
     return [*way, ring[first]]
 
 
 def _seams(found: Sequence[Line]) -> list[tuple[Corner, Corner]]:
-    """For every ring but the first a corner of its own and the nearest one of the rings before: nearest rings first."""
-    corners = [(number, place) for number, ring in enumerate(found) for place in range(len(ring))]
-    points = np.array([point for ring in found for point in ring], dtype=float)  # (n, 2)
-    owners = np.array([number for number, _ in corners])
-    distance = np.full(len(points), np.inf)  # (n,) of a corner to the rings that are joined
-    nearest = np.zeros(len(points), dtype=int)  # (n,) which corner of theirs that is
-    waiting, new = np.flatnonzero(owners != 0), np.flatnonzero(owners == 0)
-    seams = []
+    """For every ring but the first a corner of its own and one of a ring before it, near each other."""
+    outlines = [np.array(ring, dtype=float) for ring in found]
+    some = [ring[:: -(-len(ring) // SEAM_CORNERS)] for ring in outlines]  # enough to see which rings are neighbours
+    points = np.concatenate(some)  # (n, 2)
+    owners = np.repeat(np.arange(len(some)), [len(ring) for ring in some])
+    distance = np.full(len(points), np.inf)  # (n,) to the rings that are joined
+    homes = np.zeros(len(points), dtype=int)  # (n,) number of the one that is nearest
+    waiting, newest, seams = np.flatnonzero(owners != 0), 0, []
     while len(waiting):
-        for corner in waiting if len(waiting) < len(new) else new:
-            # one corner against many: of those that wait, or of those that were joined last
-            others = new if len(waiting) < len(new) else waiting
-            steps = np.abs(points[others] - points[corner]).sum(axis=1)
-            if others is new:
-                best = int(steps.argmin())
-                if steps[best] < distance[corner]:
-                    distance[corner], nearest[corner] = steps[best], new[best]
-            else:
-                closer = steps < distance[others]
-                distance[others[closer]], nearest[others[closer]] = steps[closer], corner
-        chosen = int(waiting[distance[waiting].argmin()])
-        seams.append((corners[chosen], corners[int(nearest[chosen])]))
-        new = np.flatnonzero(owners == owners[chosen])
-        waiting = waiting[owners[waiting] != owners[chosen]]
+        apart = np.abs(points[waiting, None] - some[newest]).sum(axis=2).min(axis=1)
+        closer = waiting[apart < distance[waiting]]
+        distance[closer], homes[closer] = apart[apart < distance[waiting]], newest
+        chosen = waiting[distance[waiting].argmin()]
+        newest, home = int(owners[chosen]), int(homes[chosen])
+        home_corner = _nearest(outlines[home], points[chosen])
+        seams.append(((newest, _nearest(outlines[newest], outlines[home][home_corner])), (home, home_corner)))
+        waiting = waiting[owners[waiting] != newest]
     return seams
+
+
+def _nearest(ring: np.ndarray, point: np.ndarray) -> int:
+    """Place of the corner of a ring (n, 2) that is nearest to a point (2,)."""
+    return int(np.abs(ring - point).sum(axis=1).argmin())
 
 
 def parts(mask: np.ndarray) -> list[Line]:
