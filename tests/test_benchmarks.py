@@ -26,6 +26,7 @@ SMALL = {
     "data": "--samples 4",
     "hours": "--only simpleclick:sbd",
     "export": "--objects 2 --clicks 2",
+    "exported_clicks": "--only vtmr --objects 2 --clicks 2",
     "evaluate": "--variant mini --objects 2 --side 64 --clicks 2 --batch 2",
     "model_cost": "--only simpleclick:mini icmformer:swin_mini --seconds 1",
     "first_click": "--scenes 2",

@@ -6,52 +6,29 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
 import torch
+from conftest import built
 from toys import drawn_object
 
 import clicklab
 from clicklab.commands.main import main
 from clicklab.export.folder import export_folder
-from clicklab.export.graphs import flat_state, nested_state
 from clicklab.export.names import SLOTS
 from clicklab.export.onnx_network import OPTIONS, OnnxNetwork
+from clicklab.export.parts import flat_state, nested_state
+from clicklab.export.quantise import quantise_folder
 from clicklab.export.runtime import session as runtime
-from clicklab.methods import method_package
+from clicklab.methods import METHODS
 from clicklab.records import Clicks
 from clicklab.views.frames import resize
-from data_modules.datasets import Shapes
 
-NETWORKS = ["clicklite", "simpleclick", "piclick", "focalclick", "segnext", "disnet"]
+QUICK = ["clicklite", "simpleclick", "focalclick", "disnet", "plain"]  # every way in which networks are taken apart
+NETWORKS = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(METHODS.keys() - QUICK))]
 ANY = (70, 100)  # of a view that may have any size: no multiple of what the network fills it up to
-
-
-def built(method):
-    """A network of the method with made-up weights that do not leave every answer at one half."""
-    torch.manual_seed(0)
-    options = {"first_size": 48} if method == "clicklite" else {}  # its later views are of 64
-    network = method_package(method).build({"variant": "mini", "network_options": options}).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim == 1:
-                parameter.add_(0.05 * torch.randn_like(parameter))
-    return network
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """Method -> (network, its folder), each made when it is first asked for."""
-    made = {}
-
-    def folder(method):
-        if method not in made:
-            network = built(method)
-            made[method] = network, export_folder(network, tmp_path_factory.mktemp(method), source="made up")
-        return made[method]
-
-    return folder
 
 
 @pytest.mark.parametrize("method", NETWORKS)
@@ -85,7 +62,7 @@ def test_the_second_stage_answers_as_the_network_does(exported):
     torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["clicklite", "piclick", "segnext", "disnet"])
+@pytest.mark.parametrize("method", NETWORKS)
 def test_dialogues_of_a_folder_are_those_of_its_network(exported, method):
     network, folder = exported(method)
     item = drawn_object(3, (90, 120))
@@ -132,15 +109,6 @@ def test_the_runtime_is_short_and_resizes_as_torch_does():
         np.testing.assert_allclose(runtime.resize(maps, size), wanted, atol=1e-5)  # torch places samples in float32
 
 
-def test_an_exported_folder_is_measured_like_any_checkpoint(exported, tmp_path):
-    network, folder = exported("clicklite")
-    records = []
-    for one in (network, clicklab.load(folder)):
-        results = clicklab.evaluate(one, {"Shapes": Shapes(length=3, size=64, split="val")}, max_clicks=4, limit=3)
-        records.append(results["datasets"]["Shapes"]["objects"])
-    assert [row["clicks"] for row in records[0]] == [row["clicks"] for row in records[1]]
-
-
 def test_the_folder_says_what_it_holds(exported):
     _, folder = exported("clicklite")
     options = json.loads((folder / OPTIONS).read_text())
@@ -165,8 +133,13 @@ def test_states_are_taken_apart_and_put_together_again():
 
 def test_mistakes_end_in_one_line(exported, tmp_path, capsys):
     network, folder = exported("clicklite")
-    with pytest.raises(ValueError, match=r"leave --size out"):
+    with pytest.raises(ValueError, match=r"near it 32 and 48 would do; without --size"):
         export_folder(built("simpleclick"), tmp_path / "odd", source="made up", size=45)
+    for size in (0, -3, 10**6):
+        with pytest.raises(ValueError, match="sides of 1 to 8192"):
+            export_folder(network, tmp_path / "odd", source="made up", size=size)
+    with pytest.raises(ValueError, match="--opset 17: graphs can be of opset 20 to 23"):
+        export_folder(network, tmp_path / "odd", source="made up", opset=17)
     checkpoint = tmp_path / "network.safetensors"
     clicklab.save(network, tmp_path / "hub")
     (tmp_path / "hub" / "model.safetensors").rename(checkpoint)
@@ -186,14 +159,12 @@ def test_mistakes_end_in_one_line(exported, tmp_path, capsys):
 def test_eight_bits_are_smaller_and_answer_nearly_the_same(exported, tmp_path):
     from PIL import Image
 
-    network, folder = exported("clicklite")
+    _, folder = exported("clicklite")
     photos = tmp_path / "photos"
     photos.mkdir()
     for number in range(3):
         Image.fromarray(drawn_object(number, (90, 120)).image).save(photos / f"{number}.png")
-    small = export_folder(network, tmp_path / "small", source="made up")
-    from clicklab.export.quantise import quantise_folder
-
+    small = copytree(folder, tmp_path / "small")
     with pytest.raises(ValueError, match="--calibrate"):
         quantise_folder(small, None)
     quantise_folder(small, photos)

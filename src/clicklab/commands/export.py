@@ -13,6 +13,7 @@ def add_export(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--output", type=Path, metavar="DIR", help="complete in itself when done")
     command.add_argument("--cvat", type=Path, metavar="DIR", help="the same, as a serverless function of CVAT (nuclio)")
     command.add_argument("--size", type=int, metavar="PIXELS", help="side of a square view; default: the network's own")
+    command.add_argument("--opset", type=int, default=20, help="of ONNX's operators, 20 to 23")
     command.add_argument("--int8", action="store_true", help="quantise: smaller and faster, masks differ a little")
     command.add_argument(
         "--calibrate",
@@ -41,7 +42,7 @@ def run_export(options: argparse.Namespace) -> int:
     folder = options.output or options.cvat
     if options.cvat and not runs_without_torch(network):
         raise ValueError(NO_FUNCTION)
-    export_folder(network, folder, source=source, size=options.size, licence=options.licence)
+    export_folder(network, folder, source=source, size=options.size, opset=options.opset, licence=options.licence)
     if options.int8:
         quantise_folder(folder, options.calibrate)
     for path in sorted(folder.glob("*.onnx")):

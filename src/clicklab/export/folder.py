@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from clicklab.export.graphs import GraphFacts, export_graphs
+from clicklab.export.graphs import OPSET, GraphFacts, export_graphs
 from clicklab.export.names import SLOTS
 from clicklab.export.onnx_network import FORMAT, OPTIONS
 from clicklab.nn.network import ClickNetwork
@@ -21,7 +21,13 @@ DEFAULT_PREDICTOR = "clicklab.inference.predictor.Predictor"
 
 
 def export_folder(
-    network: ClickNetwork, folder: Path, *, source: str, size: int | None = None, licence: str = "see the source"
+    network: ClickNetwork,
+    folder: Path,
+    *,
+    source: str,
+    size: int | None = None,
+    opset: int = OPSET,
+    licence: str = "see the source",
 ) -> Path:
     """Writes graphs, `options.json`, `README.md` and, for networks of one stage and one mask, `session.py`.
 
@@ -30,17 +36,18 @@ def export_folder(
         folder: made where it is missing.
         source: where the weights come from.
         size: side of a square view; None: what the network asks for.
+        opset: of ONNX's operators, 20 to 23.
         licence: of the weights.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: the network cannot be exported, or not at this size.
+        ValueError: the network cannot be exported, or not at this size or opset.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    facts = export_graphs(network, folder, size)
-    options = options_of(network, facts, source, licence)
+    facts = export_graphs(network, folder, size, opset)
+    options = options_of(network, facts, source=source, licence=licence, opset=opset)
     options["sha256"] = {path.name: sha256(path) for path in sorted(folder.glob("*.onnx"))}
     with written_whole(folder / OPTIONS) as part:
         part.write_text(json.dumps(options, indent=1) + "\n", encoding="utf-8")
@@ -52,7 +59,7 @@ def export_folder(
     return folder
 
 
-def options_of(network: ClickNetwork, facts: GraphFacts, source: str, licence: str) -> dict[str, Any]:
+def options_of(network: ClickNetwork, facts: GraphFacts, *, source: str, licence: str, opset: int) -> dict[str, Any]:
     """Everything that a runtime has to know."""
     zoom_in = None if network.zoom_in is None else asdict(network.zoom_in)
     if zoom_in is not None and facts.size is not None:
@@ -64,6 +71,7 @@ def options_of(network: ClickNetwork, facts: GraphFacts, source: str, licence: s
         "source": source,
         "licence": licence,
         "versions": {name: metadata.version(name) for name in ("clicklab", "torch", "onnx")},
+        "opset": opset,
         "slots": SLOTS,
         **asdict(facts),
         "zoom_in": zoom_in,

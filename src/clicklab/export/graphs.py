@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,21 @@ import torch
 from torch import Tensor, nn
 
 from clicklab.export.names import CLICK, IMAGE, PROPOSE, REFINE, SLOTS, WHOLE
+from clicklab.export.parts import Correct, Propose, Refine, Start, Step, Whole, flat_state, from_rows
 from clicklab.methods.disnet.state import Chosen, Proposals
 from clicklab.methods.disnet.steps import ProposeAndRefine
 from clicklab.nn.coarse_to_fine import CoarseToFine
 from clicklab.nn.network import ClickNetwork
-from clicklab.records import Clicks, Prediction
+from clicklab.records import Prediction
 from clicklab.whole_file import written_whole
 
-OPSET = 20
+OPSET = 20  # the oldest with the GridSample and Gelu that the graphs are made of
+NEWEST_OPSET = 23  # the newest that was tried
 PROPOSALS, CHOSEN = Proposals._fields, Chosen._fields  # outputs of `propose.onnx`, inputs of its `click.onnx`
 PRIMES = (5, 7)  # sides of the first example in multiples, so that heights and widths are told apart
+SOME_SIZE = (96, 128)  # of an example, for networks that take any
 LARGEST = 8192  # pixels of a side; a bound that the exporter wants
+REACH = 64  # pixels: how far from a size that does not work others are tried
 
 
 @dataclass(frozen=True)
@@ -47,174 +51,166 @@ class GraphFacts:
     outputs: tuple[str, ...]
 
 
-class _Start(nn.Module):
-    """`ClickNetwork.start` with its state as a flat tuple."""
+@dataclass(frozen=True)
+class _Example:
+    """A first call of a network: what it is asked and what it says.
 
-    def __init__(self, network: ClickNetwork) -> None:
-        super().__init__()
-        self.network = network
+    Attributes:
+        image: (1, 3, h, w).
+        clicks: (1, SLOTS, 3), two of them filled.
+        prev_mask: (1, 1, h, w).
+        state: of `start`.
+        answer: of `step`.
+    """
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return tuple(flat_state(self.network.start(image)).values())
+    image: Tensor
+    clicks: Tensor
+    prev_mask: Tensor
+    state: Any
+    answer: Prediction
 
-
-class _Step(nn.Module):
-    """`ClickNetwork.step` with clicks as one tensor and the state as a flat tuple."""
-
-    def __init__(self, network: ClickNetwork, example: Any, outputs: Sequence[str]) -> None:
-        super().__init__()
-        self.network, self.example, self.outputs = network, example, tuple(outputs)
-
-    def forward(self, clicks: Tensor, prev_mask: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        whole = nested_state(self.example, state)
-        answer = self.network.step(whole, from_rows(clicks), prev_mask)
-        return tuple(_output(answer, name) for name in self.outputs)
-
-
-class _Whole(nn.Module):
-    """`ClickNetwork.forward` with clicks as one tensor."""
-
-    def __init__(self, network: ClickNetwork, outputs: Sequence[str]) -> None:
-        super().__init__()
-        self.network, self.outputs = network, tuple(outputs)
-
-    def forward(self, image: Tensor, clicks: Tensor, prev_mask: Tensor) -> tuple[Tensor, ...]:
-        answer = self.network(image, from_rows(clicks), prev_mask)
-        return tuple(_output(answer, name) for name in self.outputs)
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of the view."""
+        return self.image.shape[-2], self.image.shape[-1]
 
 
-class _Refine(nn.Module):
-    """The second stage of a coarse-to-fine network, from the coarse features and logits."""
+@dataclass(frozen=True)
+class _Writer:
+    """Where graphs go, and of which opset they are."""
 
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.network = network
+    folder: Path
+    opset: int
 
-    def forward(self, image: Tensor, clicks: Tensor, features: Tensor, logits: Tensor, boxes: Tensor) -> Tensor:
-        coarse = Prediction(logits, extras={"features": features})
-        return self.network.refine(image, from_rows(clicks), coarse, boxes).logits
+    def write(
+        self,
+        module: nn.Module,
+        inputs: dict[str, Tensor],
+        outputs: Sequence[str],
+        name: str,
+        shapes: Any = None,
+    ) -> None:
+        """Exports one graph; the exporter's chatter is dropped, its errors are not.
+
+        Args:
+            module: takes and gives tensors only.
+            inputs: name -> example, in the order of `forward`.
+            outputs: names.
+            name: of the file.
+            shapes: axes that are free, as `torch.export` wants them; None: all sizes are fixed.
+        """
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module.eval(),
+                tuple(inputs.values()),
+                dynamo=True,
+                opset_version=self.opset,
+                dynamic_shapes=shapes,
+                input_names=list(inputs),
+                output_names=[f"{one}_out" if one in inputs else one for one in outputs],
+                verbose=False,
+            )
+            assert program is not None  # it is given back where no file is named
+            with written_whole(self.folder / name) as part:
+                program.save(part, external_data=False)
 
 
-class _Propose(nn.Module):
-    """The proposal network of DISNet: its state after the first click."""
-
-    def __init__(self, network: ProposeAndRefine, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.network, self.size = network, size
-
-    def forward(self, clicks: Tensor, state: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.network.propose(state, from_rows(clicks), self.size).state)
-
-
-class _Correct(nn.Module):
-    """The refinement network of DISNet: logits from the chosen proposal and all clicks."""
-
-    def __init__(self, network: ProposeAndRefine, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.network, self.size = network, size
-
-    def forward(self, clicks: Tensor, features: Tensor, query: Tensor, prior: Tensor) -> Tensor:
-        return self.network.refine(Chosen(features, query, prior), from_rows(clicks), self.size)
-
-
-def export_graphs(network: ClickNetwork, folder: Path, size: int | tuple[int, int] | None = None) -> GraphFacts:
+def export_graphs(
+    network: ClickNetwork, folder: Path, size: int | tuple[int, int] | None = None, opset: int = OPSET
+) -> GraphFacts:
     """Writes the graphs of a network.
 
     Args:
         network: in eval mode, on the CPU.
         folder: where `image.onnx` and `click.onnx`, or `model.onnx`, are written; and `refine.onnx` of a second stage.
         size: of the view; None: what the network's zoom-in asks for. An int is a square.
+        opset: of ONNX's operators, 20 to 23.
 
     Raises:
-        ValueError: the network cannot be exported at this size; the message says which it can.
+        ValueError: the network cannot be exported at this size, and the message says which it can; or the opset is out
+            of range.
     """
+    if not OPSET <= opset <= NEWEST_OPSET:
+        raise ValueError(
+            f"--opset {opset}: graphs can be of opset {OPSET} to {NEWEST_OPSET}; older ones lack the Gelu and the "
+            "GridSample that the networks are made of"
+        )
     fixed = _view_size(network, size)
-    network = network.eval().float()
-    height, width = fixed or (PRIMES[0] * network.side_multiple, PRIMES[1] * network.side_multiple)
-    if fixed is None and network.side_multiple == 1:
-        height, width = 96, 128
+    network, writer = network.eval().float(), _Writer(folder, opset)
     with torch.no_grad():
-        try:
-            image, clicks, prev_mask = _example(height, width)
-            state = network.start(image)
-            answer = network.step(state, from_rows(clicks), prev_mask)
-        except (RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:120]
-            raise ValueError(
-                f"the network cannot look at {height} x {width} pixels ({reason}): leave --size out"
-            ) from error
+        example = _first_call(network, fixed or _some_size(network))
+        state = tuple(flat_state(example.state))
         if isinstance(network, ProposeAndRefine):
-            _export_proposals(network, folder, (image, clicks), state)
-            return GraphFacts(fixed, network.side_multiple, tuple(flat_state(state)), PROPOSALS)
-        outputs = _output_names(network, answer)
-        if fixed is None and state is image:
-            _export_whole(network, folder, outputs, (image, clicks, prev_mask))
-            facts = GraphFacts(None, 1, (), outputs)
-        else:
-            _export_steps(network, folder, outputs, (image, clicks, prev_mask), state, free=fixed is None)
-            facts = GraphFacts(fixed, network.side_multiple, tuple(flat_state(state)), outputs)
+            _export_proposals(network, writer, example)
+            return GraphFacts(fixed, network.side_multiple, state, PROPOSALS)
+        outputs = _output_names(network, example.answer)
+        if fixed is None and network.side_multiple == 1 and _state_follows_the_view(network, example):
+            _export_whole(network, writer, example, outputs)
+            return GraphFacts(None, 1, (), outputs)
+        _export_steps(network, writer, example, outputs, free=fixed is None)
         if isinstance(network, CoarseToFine):
-            _export_refine(network, folder, answer, height, width)
-    return facts
-
-
-def from_rows(rows: Tensor) -> Clicks:
-    """(B, N, 3) float32 of y, x, label as clicks."""
-    return Clicks(rows[..., :2], rows[..., 2].to(torch.int8))
-
-
-def flat_state(state: Any, name: str = "state") -> dict[str, Tensor]:
-    """A nested state as named tensors; None is left out.
-
-    Raises:
-        ValueError: something else than tensors in it, which a graph cannot hand on.
-    """
-    if state is None:
-        return {}
-    if isinstance(state, Tensor):
-        return {name: state}
-    if isinstance(state, Mapping):
-        entries = [(f"{name}_{key}", value) for key, value in state.items()]
-    elif isinstance(state, (list, tuple)):
-        entries = [(f"{name}_{number}", value) for number, value in enumerate(state)]
-    else:
-        raise ValueError(f"the network keeps a {type(state).__name__} as its state, which an ONNX graph cannot hand on")
-    return {key: tensor for path, value in entries for key, tensor in flat_state(value, path).items()}
-
-
-def nested_state(example: Any, tensors: Sequence[Tensor]) -> Any:
-    """Tensors of `flat_state` in the form of another state."""
-    found = iter(tensors)
-
-    def build(part: Any) -> Any:
-        if part is None:
-            return None
-        if isinstance(part, Tensor):
-            return next(found)
-        if isinstance(part, Mapping):
-            return {key: build(value) for key, value in part.items()}
-        values = [build(value) for value in part]
-        return type(part)(*values) if hasattr(part, "_fields") else type(part)(values)
-
-    return build(example)
+            _export_refine(network, writer, example)
+    return GraphFacts(fixed, network.side_multiple, state, outputs)
 
 
 def _view_size(network: ClickNetwork, size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """The fixed (height, width), or None for a network that may look at any."""
-    if size is not None:
-        return (size, size) if isinstance(size, int) else size
-    target = None if network.zoom_in is None else network.zoom_in.target_size
-    return tuple(target) if isinstance(target, (tuple, list)) else None
+    if size is None:
+        target = None if network.zoom_in is None else network.zoom_in.target_size
+        return tuple(target) if isinstance(target, (tuple, list)) else None
+    sides = (size, size) if isinstance(size, int) else size
+    if not all(1 <= side <= LARGEST for side in sides):
+        raise ValueError(f"--size {sides[0]}: a view has sides of 1 to {LARGEST} pixels")
+    return sides
 
 
-def _example(height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs that no constant is made of: an image, two clicks, a mask."""
+def _some_size(network: ClickNetwork) -> tuple[int, int]:
+    """(height, width) of an example for a network that takes any."""
+    multiple = network.side_multiple
+    return SOME_SIZE if multiple == 1 else (PRIMES[0] * multiple, PRIMES[1] * multiple)
+
+
+def _first_call(network: ClickNetwork, size: tuple[int, int]) -> _Example:
+    """The network's answer at this size. Raises ValueError that says which sizes are possible."""
+    try:
+        return _called(network, size)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        near = " and ".join(map(str, _possible_sides(network, size[0])))
+        others = f"near it {near} would do" if near else f"none within {REACH} pixels would do"
+        raise ValueError(
+            f"the network cannot look at {size[0]} x {size[1]} pixels ({reason}): {others}; "
+            "without --size it takes its own"
+        ) from error
+
+
+def _called(network: ClickNetwork, size: tuple[int, int]) -> _Example:
+    """A call whose inputs are told apart by no constant: an image, two clicks, a mask."""
+    height, width = size
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, height, width, generator=generator)
+    prev_mask = torch.rand(1, 1, height, width, generator=generator)
     clicks = torch.full((1, SLOTS, 3), -1.0)
     clicks[0, 0] = torch.tensor([height / 2, width / 2, 1.0])
     clicks[0, 1] = torch.tensor([height / 4, width / 4, 0.0])
-    return image, clicks, torch.rand(1, 1, height, width, generator=generator)
+    state = network.start(image)
+    return _Example(image, clicks, prev_mask, state, network.step(state, from_rows(clicks), prev_mask))
+
+
+def _possible_sides(network: ClickNetwork, side: int) -> list[int]:
+    """Sides of square views that the network can look at: the nearest smaller and the nearest larger one."""
+    smaller, larger = range(side - 1, max(0, side - REACH - 1), -1), range(side + 1, side + REACH + 1)
+    nearest = (next((one for one in sides if _can_look_at(network, one)), None) for sides in (smaller, larger))
+    return [one for one in nearest if one is not None]
+
+
+def _can_look_at(network: ClickNetwork, side: int) -> bool:
+    try:
+        _called(network, (side, side))
+    except (RuntimeError, ValueError):
+        return False
+    return True
 
 
 def _output_names(network: ClickNetwork, answer: Prediction) -> tuple[str, ...]:
@@ -225,36 +221,22 @@ def _output_names(network: ClickNetwork, answer: Prediction) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _output(answer: Prediction, name: str) -> Tensor:
-    if name == "logits":
-        return answer.logits
-    return answer.score if name == "score" and answer.score is not None else answer.extras[name]
+def _state_follows_the_view(network: ClickNetwork, example: _Example) -> bool:
+    """Whether the state of another view has other sizes (rounded ones, where a view may have any)."""
+    other = flat_state(network.start(torch.zeros(1, 3, 64, 80)))
+    return any(one.shape != other[name].shape for name, one in flat_state(example.state).items())
 
 
-def _export_whole(
-    network: ClickNetwork, folder: Path, outputs: Sequence[str], example: tuple[Tensor, Tensor, Tensor]
-) -> None:
+def _export_whole(network: ClickNetwork, writer: _Writer, example: _Example, outputs: Sequence[str]) -> None:
     sides = {2: torch.export.Dim("height", min=16, max=LARGEST), 3: torch.export.Dim("width", min=16, max=LARGEST)}
-    _write(
-        _Whole(network, outputs),
-        example,
-        (sides, None, sides),
-        ("image", "clicks", "prev_mask"),
-        outputs,
-        folder / WHOLE,
-    )
+    inputs = {"image": example.image, "clicks": example.clicks, "prev_mask": example.prev_mask}
+    writer.write(Whole(network, outputs), inputs, outputs, WHOLE, (sides, None, sides))
 
 
 def _export_steps(
-    network: ClickNetwork,
-    folder: Path,
-    outputs: Sequence[str],
-    example: tuple[Tensor, Tensor, Tensor],
-    state: Any,
-    free: bool,
+    network: ClickNetwork, writer: _Writer, example: _Example, outputs: Sequence[str], free: bool
 ) -> None:
-    image, clicks, prev_mask = example
-    flat = flat_state(state)
+    flat = flat_state(example.state)
     start_shapes = step_shapes = None
     if free:
         multiple = network.side_multiple
@@ -264,9 +246,9 @@ def _export_steps(
         other = flat_state(network.start(torch.zeros(1, 3, 6 * multiple, 8 * multiple)))
         maps = tuple(_free_sides(one, other[name], height, width) for name, one in flat.items())
         start_shapes, step_shapes = (sides,), (None, sides, maps)
-    _write(_Start(network), (image,), start_shapes, ("image",), tuple(flat), folder / IMAGE)
-    step, inputs = _Step(network, state, outputs), (clicks, prev_mask, *flat.values())
-    _write(step, inputs, step_shapes, ("clicks", "prev_mask", *flat), outputs, folder / CLICK)
+    writer.write(Start(network), {"image": example.image}, tuple(flat), IMAGE, start_shapes)
+    step = Step(network, example.state, outputs)
+    writer.write(step, {"clicks": example.clicks, "prev_mask": example.prev_mask, **flat}, outputs, CLICK, step_shapes)
 
 
 def _free_sides(one: Tensor, other: Tensor, height: Any, width: Any) -> dict[int, Any]:
@@ -279,40 +261,24 @@ def _free_sides(one: Tensor, other: Tensor, height: Any, width: Any) -> dict[int
     return free
 
 
-def _export_refine(network: ClickNetwork, folder: Path, coarse: Prediction, height: int, width: int) -> None:
-    image, clicks, _ = _example(height, width)
-    boxes = torch.tensor([[width / 8, height / 8, width / 2, height / 2]])
-    inputs = (image, clicks, coarse.extras["features"], coarse.logits, boxes)
-    names = ("image", "clicks", "features", "logits", "boxes")
-    _write(_Refine(network), inputs, None, names, ("refined",), folder / REFINE)
+def _export_refine(network: CoarseToFine, writer: _Writer, example: _Example) -> None:
+    height, width = example.size
+    inputs = {
+        "image": example.image,
+        "clicks": example.clicks,
+        "features": example.answer.extras["features"],
+        "logits": example.answer.logits,
+        "boxes": torch.tensor([[width / 8, height / 8, width / 2, height / 2]]),
+    }
+    writer.write(Refine(network), inputs, ("refined",), REFINE)
 
 
-def _export_proposals(network: ProposeAndRefine, folder: Path, example: tuple[Tensor, Tensor], state: Tensor) -> None:
-    image, clicks = example
-    size = (image.shape[-2], image.shape[-1])
-    _write(_Start(network), (image,), None, ("image",), tuple(flat_state(state)), folder / IMAGE)
-    _write(_Propose(network, size), (clicks, state), None, ("clicks", "state"), PROPOSALS, folder / PROPOSE)
-    proposals: Proposals = network.propose(state, from_rows(clicks), size).state
+def _export_proposals(network: ProposeAndRefine, writer: _Writer, example: _Example) -> None:
+    state: Tensor = example.state
+    writer.write(Start(network), {"image": example.image}, tuple(flat_state(state)), IMAGE)
+    inputs = {"clicks": example.clicks, "state": state}
+    writer.write(Propose(network, example.size), inputs, PROPOSALS, PROPOSE)
+    proposals: Proposals = network.propose(state, from_rows(example.clicks), example.size).state
     chosen = proposals.choose(torch.zeros(1, dtype=torch.long))
-    _write(_Correct(network, size), (clicks, *chosen), None, ("clicks", *CHOSEN), ("logits",), folder / CLICK)
-
-
-def _write(
-    module: nn.Module, inputs: tuple[Tensor, ...], shapes: Any, names: Sequence[str], outputs: Sequence[str], path: Path
-) -> None:
-    """Exports one graph; the exporter's chatter is dropped, its errors are not."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module.eval(),
-            inputs,
-            dynamo=True,
-            opset_version=OPSET,
-            dynamic_shapes=shapes,
-            input_names=list(names),
-            output_names=[f"{name}_out" if name in names else name for name in outputs],
-            verbose=False,
-        )
-        assert program is not None  # it is given back where no file is named
-        with written_whole(path) as part:
-            program.save(part, external_data=False)
+    inputs = {"clicks": example.clicks, **chosen._asdict()}
+    writer.write(Correct(network, example.size), inputs, ("logits",), CLICK)

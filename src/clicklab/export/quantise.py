@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from clicklab.export.folder import sha256
+from clicklab.export.names import IMAGE, WHOLE
 from clicklab.export.onnx_network import OPTIONS, read_options
 from clicklab.export.onnx_stages import open_exported
 from clicklab.inference.session import Session
@@ -22,6 +23,7 @@ from clicklab.whole_file import written_whole
 
 PHOTOS = 24  # ranges hardly change with more
 WHOLE_NUMBERS = ("Conv", "Clip", "Relu", "Add")  # between convolutions nothing else may go back to floats and return
+IN_FLOATS = 3  # first convolutions on the image: they lose most by rounding and gain no time
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -118,7 +120,15 @@ def _by_measured_ranges(source: Path, target: Path, inputs: Sequence[dict[str, n
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
             op_types_to_quantize=list(WHOLE_NUMBERS),
+            nodes_to_exclude=_first_convolutions(prepared) if source.name in (IMAGE, WHOLE) else [],
         )
+
+
+def _first_convolutions(path: Path) -> list[str]:
+    """Names of those that stay in floats."""
+    import onnx
+
+    return [node.name for node in onnx.load(path).graph.node if node.op_type == "Conv"][:IN_FLOATS]
 
 
 def _by_ranges_of_each_input(source: Path, target: Path) -> None:
