@@ -25,6 +25,7 @@ from clicklab.annotate.store import Store
 
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("CLICKLAB_KILLS", "200"))
+KILLS_OF_AN_OBJECT = 10  # then another one: a new server plays the clicks of an object again
 PEOPLE = int(os.environ.get("CLICKLAB_PEOPLE", "100"))
 HELPERS = Path(__file__).parents[1] / "helpers"
 
@@ -72,13 +73,15 @@ def click_until_it_dies(port, found, acknowledged, generator):
 def test_killed_servers_lose_no_acknowledged_event(tmp_path):
     draw_photo(tmp_path / "photos" / "a.png")
     port, generator = free_port(), random.Random(0)
-    acknowledged = []
-    for _ in range(KILLS):
+    dialogues: dict[int, list] = {}  # object -> events that were answered
+    for turn in range(KILLS):
         process = start(tmp_path / "photos", port)
         opened = ask(port, "/api/photos/1/open", {})
-        found = opened["objects"][0] if opened["objects"] else None
-        if found is None:
-            found = ask(port, "/api/objects", {"photo": 1, "class": 1, "key": "the-only-object"})
+        if turn % KILLS_OF_AN_OBJECT == 0:
+            found = ask(port, "/api/objects", {"photo": 1, "class": 1, "key": f"object-{turn:04}"})
+        else:
+            found = opened["objects"][-1]
+        acknowledged = dialogues.setdefault(found["id"], [])
         # the last one may have been written and not answered
         assert found["number"] - len(acknowledged) in (0, 1)
         if found["number"] > len(acknowledged):
@@ -97,10 +100,12 @@ def test_killed_servers_lose_no_acknowledged_event(tmp_path):
         process.wait()
         worker.join()
     store = Store(tmp_path / "photos" / "clicklab")
-    events = store.events(1)
+    written = {number: [event.key for event in store.events(number)] for number in dialogues}
     store.close()
-    assert [event.key for event in events][: len(acknowledged)] == [key for key, _ in acknowledged]
-    print(f"{KILLS} kills, {len(events)} events, {len(acknowledged)} acknowledged, none lost")
+    for number, acknowledged in dialogues.items():
+        assert written[number][: len(acknowledged)] == [key for key, _ in acknowledged]
+    events, answered = (sum(map(len, found.values())) for found in (written, dialogues))
+    print(f"{KILLS} kills, {events} events, {answered} acknowledged, none lost")
 
 
 @pytest.mark.timeout(7200)
