@@ -24,6 +24,7 @@ from clicklab.annotate.exports import FORMATS, export, file_names, id_map, write
 from clicklab.annotate.imports import import_masks
 from clicklab.annotate.statistics import statistics
 from clicklab.annotate.store import Store
+from clicklab.commands.given_masks import given_masks
 from clicklab.commands.main import main
 
 SIZE = (17, 23)
@@ -164,14 +165,14 @@ def test_exported_masks_come_back_by_import(tmp_path):
     for source, overlap in (("coco/instances.json", True), ("coco/instances_polygons.json", True), ("png", False)):
         store = Store(tmp_path / source.replace("/", "-"))
         store.set_photos(list(NAMES))
-        [sentence] = import_masks(store, photos, tmp_path / source)
+        [sentence] = import_masks(store, photos, *given_masks(tmp_path / source))
         assert sentence.startswith("9 masks imported")
         for photo in store.photos():
             found = [masks.decode(masks.Rle(size=[*SIZE], counts=one.counts)) for one in store.objects(photo.id)]
             for number, mask in enumerate(found):
                 later = np.any(wanted[photo.path][number + 1 :], axis=0) if number < 2 and not overlap else False
                 assert (mask == wanted[photo.path][number] & ~np.asarray(later)).all()
-        assert import_masks(store, photos, tmp_path / source)[0].startswith("0 masks imported")
+        assert import_masks(store, photos, *given_masks(tmp_path / source))[0].startswith("0 masks imported")
         store.close()
 
 
@@ -179,19 +180,19 @@ def test_masks_that_do_not_fit_are_named_and_the_others_come(tmp_path):
     photos = tmp_path / "photos"
     draw_photo(photos / "a.png", width=20, height=10)
     draw_photo(photos / "b.png", width=20, height=10)
-    given_masks = tmp_path / "masks"
-    write_whole(given_masks / "a.png", id_map(np.ones((11, 20), dtype=np.uint16)))
-    write_whole(given_masks / "b.png", id_map(np.arange(200, dtype=np.uint16).reshape(10, 20) // 150 * 300))
+    given = tmp_path / "masks"
+    write_whole(given / "a.png", id_map(np.ones((11, 20), dtype=np.uint16)))
+    write_whole(given / "b.png", id_map(np.arange(200, dtype=np.uint16).reshape(10, 20) // 150 * 300))
     store = Store(tmp_path / "out")
     store.set_photos(["a.png", "b.png"])
-    count, refused = import_masks(store, photos, given_masks)
+    count, refused = import_masks(store, photos, *given_masks(given))
     assert count.startswith("1 masks imported")
     assert "a.png" in refused and "20 x 11" in refused and "20 x 10" in refused
     (tmp_path / "bad.json").write_text('{"images": []}')
     with pytest.raises(ValueError, match=r"bad\.json.*annotations"):
-        import_masks(store, photos, tmp_path / "bad.json")
+        import_masks(store, photos, *given_masks(tmp_path / "bad.json"))
     with pytest.raises(FileNotFoundError, match="--masks"):
-        import_masks(store, photos, tmp_path / "absent")
+        import_masks(store, photos, *given_masks(tmp_path / "absent"))
     store.close()
 
 
@@ -217,7 +218,7 @@ def test_statistics_count_clicks_seconds_and_overlaps(tmp_path):
     truth = blobs(5, 2)
     store = store_of(tmp_path / "out", {"a.png": truth})
     write_whole(tmp_path / "truth" / "a.png", id_map((truth[0] & ~truth[1]).astype(np.uint16) + 2 * truth[1]))
-    text = statistics(store, tmp_path / "truth")
+    text = statistics(store, given_masks(tmp_path / "truth"))
     store.close()
     assert "1 begun" in text and "2 objects" in text
     assert [line.split() for line in text.splitlines() if line.startswith("Anna")] == [
@@ -228,7 +229,7 @@ def test_statistics_count_clicks_seconds_and_overlaps(tmp_path):
     best = max(first, (truth[0] & truth[1]).sum() / (truth[0] | truth[1]).sum())
     assert f"     1  {(best + 1) / 2:.3f}" in text
     with pytest.raises(FileNotFoundError, match="--reference"):
-        statistics(store, tmp_path / "absent")
+        statistics(store, given_masks(tmp_path / "absent"))
 
 
 def test_the_command_exports_and_counts(tmp_path, capsys):

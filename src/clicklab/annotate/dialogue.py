@@ -133,7 +133,7 @@ class _Place:
         """Whether a click lies in the part."""
         height, width = self.photo.size
         y, x, _ = _point(click)
-        return self.top <= y <= self.top + height - 1 and self.left <= x <= self.left + width - 1
+        return self.top <= y < self.top + height and self.left <= x < self.left + width
 
     def point(self, click: Event) -> tuple[float, float, bool]:
         """(y, x, positive) of a click as the session takes it."""

@@ -210,7 +210,7 @@ def _point(pair: Any, size: tuple[int, int], what: str, margin: tuple[int, int] 
         raise BadRequest(f"a {what} is a pair of numbers: row and column")
     y, x = _number(pair[0], f"y of a {what}"), _number(pair[1], f"x of a {what}")
     height, width = size
-    if not (-margin[0] <= y <= height - 1 + margin[0] and -margin[1] <= x <= width - 1 + margin[1]):
+    if not (-margin[0] <= y < height + margin[0] and -margin[1] <= x < width + margin[1]):
         raise BadRequest(f"the {what} (y={y:g}, x={x:g}) lies outside the photo of {width} x {height} pixels")
     return y, x
 

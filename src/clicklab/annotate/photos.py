@@ -69,6 +69,8 @@ def read_photo(path: Path) -> tuple[np.ndarray, str]:
     Raises:
         UnreadablePhoto: missing, not an image, cut off, or too large.
     """
+    if path.exists() and not path.is_file():
+        raise UnreadablePhoto(f"{path.name} is a folder, pipe or device: name the file of a photo")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -11,12 +11,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from clicklab.annotate import masks
 from clicklab.annotate.dialogue import Dialogue, PhotoSession
 from clicklab.annotate.events import Event, History
 from clicklab.annotate.exports import COLOURS
+from clicklab.annotate.imports import MaskFiles
 
 CLICK = re.compile(r"(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)([+-])")
 Click = tuple[float, float, bool]  # y, x, positive
@@ -78,11 +78,27 @@ def read_clicks(file: Path) -> list[Wish]:
                 str(row["image"]),
                 _checked(row.get("clicks"), file, row["image"]),
                 str(row.get("class", "object")),
-                row.get("start"),
+                _start(row.get("start"), file, row["image"]),
             )
             for row in rows
         ]
     return [Wish(name, _checked(clicks, file, name)) for name, clicks in record.items()]
+
+
+def _start(start: Any, file: Path, image: str) -> masks.Rle | None:
+    """A mask of a json. Raises ValueError naming the file and the image where it is none."""
+    if start is None:
+        return None
+    try:
+        size, counts = [int(side) for side in start["size"]], start["counts"]
+        if len(size) != 2 or not isinstance(counts, str):
+            raise ValueError
+        rle = masks.Rle(size=size, counts=counts)
+        if masks.decode(rle).sum() != masks.area(rle):  # runs that go on behind the last pixel
+            raise ValueError
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file}: start of {image} must be {{size: [H, W], counts: run lengths of COCO}}") from error
+    return rle
 
 
 def _checked(clicks: Any, file: Path, image: str) -> tuple[Click, ...]:
@@ -97,18 +113,16 @@ def _checked(clicks: Any, file: Path, image: str) -> tuple[Click, ...]:
     return tuple(found)
 
 
-def read_start(file: Path) -> masks.Rle:
-    """A mask to correct: what is not 0 (or white of a two-colour image) is the object.
+def read_start(file: Path, files: MaskFiles) -> masks.Rle:
+    """A mask to correct: what is not background is the object.
 
     Raises:
         ValueError: it cannot be read.
     """
     try:
-        with Image.open(file) as image:
-            values = np.asarray(image.convert("L") if image.mode not in ("1", "L", "P", "I;16") else image)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"--start: {file} is no readable mask ({error})") from error
-    return masks.encode(values > 0)
+        return masks.encode(files.read(file) > 0)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--start: {error}") from error
 
 
 def predicted(photo: PhotoSession, wish: Wish) -> masks.Rle:
@@ -127,7 +141,7 @@ def predicted(photo: PhotoSession, wish: Wish) -> masks.Rle:
     mask = masks.empty(height, width) if wish.start is None else wish.start
     dialogue = Dialogue(photo)
     for number, (y, x, positive) in enumerate(wish.clicks):
-        if not (0 <= y <= height - 1 and 0 <= x <= width - 1):
+        if not (0 <= y < height and 0 <= x < width):
             raise ValueError(
                 f"{wish.image}: click {y:g},{x:g} lies outside the photo of {height} rows, {width} columns"
             )

@@ -17,7 +17,7 @@ import uvicorn
 from clicklab.annotate.app import Settings, build_app
 from clicklab.annotate.desk import Desk
 from clicklab.annotate.engine import Engine
-from clicklab.annotate.imports import import_masks
+from clicklab.annotate.imports import MaskFiles, import_masks
 from clicklab.annotate.photos import Photos, list_photos
 from clicklab.annotate.store import Store
 from clicklab.inference.session import Session
@@ -33,7 +33,7 @@ class Job:
         photos: folder of photos.
         output: where annotations go; default: `clicklab` in the photos' folder.
         classes: names; those of earlier sessions stay.
-        masks: folder or file of masks to correct (`imports`).
+        masks: folder or file of masks to correct, and how they are read (`imports`).
         network: how the network is called.
         host: None: this machine only. Else the address to listen on, and a token is asked for.
         port: 0: any free one.
@@ -43,7 +43,7 @@ class Job:
     photos: Path
     output: Path | None = None
     classes: Sequence[str] = ()
-    masks: Path | None = None
+    masks: tuple[Path, MaskFiles] | None = None
     network: str = "network"
     host: str | None = None
     port: int = 8765
@@ -71,7 +71,7 @@ def serve(job: Job, load_session: Callable[[], Session]) -> None:
         for name in [*job.classes] or ([] if store.classes() else ["object"]):
             store.add_class(name)
         if job.masks is not None:
-            remarks += import_masks(store, job.photos.resolve(), job.masks)
+            remarks += import_masks(store, job.photos.resolve(), *job.masks)
         for remark in remarks:
             print(f"clicklab: {remark}", file=sys.stderr)
         session = load_session()

@@ -14,7 +14,7 @@ import numpy as np
 from clicklab.annotate import masks
 from clicklab.annotate.events import Event
 from clicklab.annotate.exports import Drawn, drawn_on
-from clicklab.annotate.imports import id_map_of, read_id_map
+from clicklab.annotate.imports import MaskFiles, mask_files_of, objects_of
 from clicklab.annotate.store import Store
 
 PAUSE_SECONDS = 60.0  # a longer gap between two events is a pause, not work
@@ -33,19 +33,20 @@ class Cost:
     overlaps: tuple[float, ...] = ()
 
 
-def statistics(store: Store, reference: Path | None = None) -> str:
+def statistics(store: Store, reference: tuple[Path, MaskFiles] | None = None) -> str:
     """Tables as text.
 
     Args:
         store: of the annotations.
-        reference: folder of true masks, id maps named like the photos; an object is compared with the true one that it
-            overlaps most.
+        reference: folder of true masks named like the photos, and how they are read; an object is compared with the
+            true one that it overlaps most.
 
     Raises:
         FileNotFoundError: no such folder.
+        ValueError: a mask that cannot be read.
     """
-    if reference is not None and not reference.is_dir():
-        raise FileNotFoundError(f"--reference: there is no folder {reference}")
+    if reference is not None and not reference[0].is_dir():
+        raise FileNotFoundError(f"--reference: there is no folder {reference[0]}")
     photos = store.photos()
     costs = []
     for photo in photos:
@@ -98,9 +99,12 @@ def _iou(mask: np.ndarray, truth: np.ndarray) -> float:
     return int((mask & truth).sum()) / union if union else 0.0
 
 
-def _truths(reference: Path | None, path: str) -> list[np.ndarray]:
-    file = None if reference is None else id_map_of(reference, path)
-    return [] if file is None else [mask for _, mask in read_id_map(file)]
+def _truths(reference: tuple[Path, MaskFiles] | None, path: str) -> list[np.ndarray]:
+    if reference is None:
+        return []
+    folder, files = reference
+    given = mask_files_of(folder, [path], files).get(path, [])
+    return [mask for file in given for _, mask in objects_of(file, files)]
 
 
 def _table(title: str, rows: Iterable[tuple[str, Cost]]) -> list[str]:

@@ -22,7 +22,11 @@ def add_annotate(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--network", metavar="CHECKPOINT", help="any that `evaluate` takes (default: clicklite)")
     command.add_argument("--output", type=Path, metavar="DIR", help="for the annotations (default: FOLDER/clicklab)")
     command.add_argument("--classes", metavar="NAMES", help="names with commas between them: cat,dog")
-    command.add_argument("--masks", type=Path, metavar="DIR", help="masks to correct: PNG id maps or COCO json")
+    command.add_argument(
+        "--masks",
+        metavar="DIR",
+        help="masks to correct: id maps (options as of Folder: 'DIR?kind=binary') or COCO json",
+    )
     command.add_argument(
         "--host", metavar="ADDRESS", help="let others in, 0.0.0.0 for all; they need the token that is printed"
     )
@@ -34,7 +38,7 @@ def add_annotate(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--to", type=Path, metavar="DIR", help="where `export` writes (default: FOLDER/clicklab/FORMAT)"
     )
-    command.add_argument("--reference", type=Path, metavar="DIR", help="true masks for `stats`: PNG id maps")
+    command.add_argument("--reference", metavar="DIR", help="true masks for `stats`, as for --masks")
     command.set_defaults(run=run_annotate)
 
 
@@ -58,12 +62,14 @@ def _serve(options: argparse.Namespace, folder: Path) -> int:
         raise ValueError(f"the page needs {error.name}: pip install 'clicklab[annotate]'") from error
     if options.samples:
         _lay_samples(folder)
+    from clicklab.commands.given_masks import given_masks
+
     classes = [name.strip() for name in (options.classes or "").split(",") if name.strip()]
     job = Job(
         folder,
         options.output,
         classes,
-        options.masks,
+        given_masks(options.masks) if options.masks else None,
         network=options.network or "clicklite",
         host=options.host,
         port=options.port,
@@ -100,10 +106,12 @@ def _export(options: argparse.Namespace, folder: Path) -> int:
 def _stats(options: argparse.Namespace, folder: Path) -> int:
     from clicklab.annotate.statistics import statistics
     from clicklab.annotate.store import Store
+    from clicklab.commands.given_masks import given_masks
 
+    reference = given_masks(options.reference) if options.reference else None
     store = Store(options.output or annotations_of(folder), writing=False)
     try:
-        print(statistics(store, options.reference))
+        print(statistics(store, reference))
     finally:
         store.close()
     return 0

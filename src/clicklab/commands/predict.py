@@ -31,7 +31,7 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
         '{"photo.jpg": [[row, column, true], ...]}',
     )
     command.add_argument("--output", type=Path, required=True, metavar="DIR")
-    command.add_argument("--start", type=Path, metavar="MASK", help="a mask of the photo to be corrected by the clicks")
+    command.add_argument("--start", metavar="MASK", help="a mask of the photo to be corrected by the clicks")
     command.add_argument("--network", metavar="CHECKPOINT", help="any that `evaluate` takes (default: clicklite)")
     command.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     command.set_defaults(run=run_predict)
@@ -66,7 +66,7 @@ def run_predict(options: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def wishes_of(photo: Path, clicks: str, start: Path | None) -> dict[Path, list[Wish]]:
+def wishes_of(photo: Path, clicks: str, start: str | None) -> dict[Path, list[Wish]]:
     """File of a photo -> the objects wanted of it.
 
     Raises:
@@ -80,7 +80,11 @@ def wishes_of(photo: Path, clicks: str, start: Path | None) -> dict[Path, list[W
     if not clicks.endswith(".json"):
         if photo.is_dir():
             raise ValueError(f"{photo} is a folder: --clicks must be a json that says what was clicked in each photo")
-        mask = None if start is None else read_start(start)
+        mask = None
+        if start is not None:
+            from clicklab.commands.given_masks import given_masks
+
+            mask = read_start(*given_masks(start))
         return {photo: [Wish(photo.name, parse_clicks(clicks), start=mask)]}
     if start is not None:
         raise ValueError("--start belongs to clicks on the command line; a json has a `start` for each object")
