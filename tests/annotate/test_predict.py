@@ -19,6 +19,9 @@ from clicklab.commands import annotate
 from clicklab.commands.main import main
 
 
+OPEN_SESSION = annotate.open_session
+
+
 @pytest.fixture(autouse=True)
 def without_weights(monkeypatch):
     monkeypatch.setattr(annotate, "open_session", lambda network, device: new_session())
@@ -42,6 +45,16 @@ def test_clicks_on_the_command_line(tmp_path):
     words = ["--clicks", "20,20+", "--start", str(tmp_path / "start.png"), "--output", str(tmp_path / "out")]
     assert main(["predict", str(tmp_path / "a photo.png"), *words]) == 0
     assert (read(tmp_path / "out" / "masks" / "a photo.png") == green | red).all()  # a right part is not destroyed
+
+
+def test_a_peer_as_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(annotate, "open_session", OPEN_SESSION)
+    red, *_ = draw_photo(tmp_path / "a.png")
+    words = ["--clicks", "20,20+ 60,88-", "--network", "opencv-grabcut", "--output", str(tmp_path / "out")]
+    assert main(["predict", str(tmp_path / "a.png"), *words]) == 0
+    found = read(tmp_path / "out" / "masks" / "a.png")
+    assert found[20, 20] and not found[60, 88]
+    assert (found & red).sum() > 0.9 * red.sum()
 
 
 def test_recorded_clicks_give_the_recorded_masks(tmp_path, photos):
