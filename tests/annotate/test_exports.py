@@ -238,6 +238,8 @@ def test_the_command_exports_and_counts(tmp_path, capsys):
     assert (tmp_path / "photos" / "clicklab" / "coco" / "instances.json").is_file()
     assert main(["annotate", "stats", str(tmp_path / "photos" / "clicklab")]) == 0
     assert "2 objects" in capsys.readouterr().out
+    draw_photo(tmp_path / "drawn" / "a.png")
+    (tmp_path / "file").write_text("no folder")
     for words, named in [
         (["export", str(tmp_path)], "--format is missing"),
         (["export", str(tmp_path), "--format", "coco"], "holds no annotations"),
@@ -245,6 +247,7 @@ def test_the_command_exports_and_counts(tmp_path, capsys):
         ([str(tmp_path / "absent"), "--no-browser"], "there is no folder"),
         ([str(tmp_path / "photos"), "--no-browser"], "there is no photo"),
         ([str(tmp_path), "--format", "coco"], "belong to"),
+        ([str(tmp_path / "drawn"), "--no-browser", "--port", "0", "--output", str(tmp_path / "file")], "--output DIR"),
     ]:
         assert main(["annotate", *words]) == 2
         message = capsys.readouterr().err

@@ -18,7 +18,6 @@ from clicklab.annotate.prediction import parse_clicks
 from clicklab.commands import annotate
 from clicklab.commands.main import main
 
-
 OPEN_SESSION = annotate.open_session
 
 

@@ -338,8 +338,12 @@ class Store:
 
 
 def _locked(folder: Path) -> Any:
-    folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / "lock").open("a")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("a")
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(f"nothing can be written in {folder} ({reason}): give another folder, --output DIR") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
