@@ -163,6 +163,8 @@ class _Collector:
         """
         try:
             key = int(entry["id"])
+            if isinstance(entry["id"], float) and key != entry["id"]:
+                raise ValueError("a fraction")  # two images would share the number
             facts = int(entry["height"]), int(entry["width"]), _utf8(self.name_of(entry))
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(
@@ -184,8 +186,9 @@ class _Collector:
 
     def annotation(self, entry: Any, start: int, stop: int) -> None:
         """Notes one element of `annotations`; one without image id is left out and named."""
-        if not isinstance(entry, dict) or not _is_number(entry.get("image_id")):
-            self.tally.add("annotations without image_id, left out", f"at byte {start}")
+        image_id = _whole(entry.get("image_id")) if isinstance(entry, dict) else None
+        if image_id is None:
+            self.tally.add("annotations without image_id (a whole number), left out", f"at byte {start}")
             return
         if "segments_info" in entry:
             self.panoptic = True
@@ -193,7 +196,7 @@ class _Collector:
             self.tally.add(f"{UNDRAWN}: {fault}", f"id {brief(str(entry.get('id')), 20)}")
         elif (size := run_length_size(entry["segmentation"])) is not None:
             self.run_length_sizes[len(self.starts)] = size
-        self.image_of.append(entry["image_id"])
+        self.image_of.append(image_id)
         self.starts.append(start)
         self.lengths.append(stop - start)
         self.crowds.append(entry.get("iscrowd") == 1)
@@ -252,6 +255,13 @@ class _Collector:
 def _is_number(value: Any) -> bool:
     """Whether a json value is a whole number that 64 bits hold."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
+
+
+def _whole(value: Any) -> int | None:
+    """A json value as a whole number that 64 bits hold; tables write 7 as 7.0. None for everything else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if _is_number(value) else None
 
 
 def _utf8(name: str) -> bytes:

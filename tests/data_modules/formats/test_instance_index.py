@@ -155,3 +155,15 @@ def test_the_index_is_small(tmp_path):
     images, notes = [image(key) for key in range(500)], [annotation(key, key % 500) for key in range(5000)]
     index = read_instance_index(written(tmp_path / "a.json", images, notes))
     assert index.memory() < 5000 * 13 + 500 * 60
+
+
+def test_ids_that_a_table_wrote_as_floats_are_whole_numbers(tmp_path):
+    image = {"height": 4, "width": 5, "file_name": "a.jpg"}
+    rows = [{"id": 1, "image_id": 7.0, "segmentation": [[0, 0, 3, 0, 3, 3]]}]
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"images": [image | {"id": 7.0}], "annotations": rows}))
+    index = read_instance_index(path)
+    assert len(index.annotations(0)) == 1 and not index.problems
+    path.write_text(json.dumps({"images": [image | {"id": 7.5}], "annotations": rows}))
+    with pytest.raises(ValueError, match=r"x\.json: an image without usable id"):
+        read_instance_index(path)
