@@ -7,6 +7,7 @@ python benchmarks/walk.py session    # an image in memory -> the mask after two 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -89,6 +90,7 @@ def main() -> None:
     walks: dict[str, Callable[[SimpleClick, list[str]], None]] = {"train": train, "session": session}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("walk", choices=walks)
+    parser.add_argument("--output", type=Path, help="JSON file of what is printed")
     arguments = parser.parse_args()
     module = SimpleClick(variant="mini", network_options={"image_size": SIDE, "patch_size": 8})
     calls: list[str] = []
@@ -96,6 +98,8 @@ def main() -> None:
     print("\n".join(calls))
     files = {call.partition(":")[0] for call in calls}
     print(f"{len(calls)} functions in {len(files)} files")
+    if arguments.output:
+        arguments.output.write_text(json.dumps({"calls": calls, "files": sorted(files)}, indent=1))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ SMALL = {
     "step_cost": "--only simpleclick:mini",
     "shards": "--scenes 16 --drawn 4 --size 64 96 --only files resume equal store",
     "shard_libraries": "--scenes 6",
+    "walk": "session",
     "train_step": "--variant mini --batch 2 --crop 64 --side 96 --steps 1 --workers 0",
 }
 

@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from clicklab.methods.clicklite import ClickLiteNet, build
 from clicklab.methods.clicklite.decoder import similarity_maps
 from clicklab.methods.clicklite.encoder import encoder_stages, imagenet_weights, load_imagenet
+from clicklab.methods.clicklite.net import obeyed
 from clicklab.records import Clicks
 
 CLICKS = Clicks.from_list([[(10.5, 20.0, 1), (3.0, 60.0, 0)], [(40.0, 8.0, 1)]])
@@ -99,6 +100,17 @@ def test_similarity_is_one_where_all_is_alike_and_zero_where_nothing_was_clicked
     torch.testing.assert_close(positive, torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
     torch.testing.assert_close(mask, torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
     assert negative.count_nonzero() == 0 and torch.equal(contrast, positive)
+
+
+def test_every_click_is_obeyed_at_its_own_place():
+    """The four neighbours of a click, from which a resize makes its pixel, have its sign; nothing else changes."""
+    clicks = Clicks.from_list([[(5.4, 7.6, 1), (12.0, 3.0, 0)], [(0.0, 15.0, 0)]])
+    given = torch.cat([torch.full((1, 1, 16, 16), -3.0), torch.full((1, 1, 16, 16), 9.0)])
+    found = obeyed(given, clicks)
+    assert (found[0, 0, 5:7, 7:9] > 0).all()
+    assert (found[1, 0, :2, 14:] < 0).all()
+    assert (found[0, 0] != given[0, 0]).sum() <= 9
+    assert (found[1, 0] != given[1, 0]).sum() <= 9
 
 
 def test_bfloat16():

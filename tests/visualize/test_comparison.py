@@ -10,7 +10,6 @@ import re
 import matplotlib.image
 import numpy as np
 import pytest
-from runs import results_of, write_run
 
 from clicklab.commands.main import main
 from clicklab.evaluation.protocol import EvaluationProtocol
@@ -19,6 +18,7 @@ from clicklab.visualize.published import published_rows, read_catalog
 from clicklab.visualize.results_file import read_run
 from clicklab.visualize.run_differences import differences
 from clicklab.visualize.table_formats import as_csv, as_latex, as_markdown, as_text
+from runs import results_of, write_run
 
 ONE, TWO = {"GrabCut": [1, 2, 3, 0], "Berkeley": [2, 2]}, {"GrabCut": [1, 1, 1, 4], "Berkeley": [5, 2]}
 
@@ -146,7 +146,7 @@ def edited(content, change):
     [
         (lambda c: c["datasets"]["GrabCut"]["noc"].update({"90": 1.0}), "changed by hand"),
         (lambda c: c["datasets"]["GrabCut"]["objects"][0]["ious"].append(0.9), "1 clicks and 2 IoUs"),
-        (lambda c: c["datasets"]["GrabCut"]["objects"][0].update(ious=["x"]), "no number from 0 to 1"),
+        (lambda c: c["datasets"]["GrabCut"]["objects"][0].update(ious=["x"]), "not a number from 0 to 1"),
         (lambda c: c["datasets"]["GrabCut"]["objects"][1].update(index=0), "listed twice"),
         (lambda c: c["datasets"]["GrabCut"].update(objects=None), "no list of `objects`"),
         (lambda c: c.pop("protocol"), "no results of `clicklab evaluate`"),

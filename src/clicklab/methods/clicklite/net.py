@@ -30,6 +30,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 STRIDE = 32  # of the encoder: views are filled up to a multiple of it
 LEVELS = 5  # stages of the encoder, strides 2 to 32
+OBEYED = 1.5  # pixels of the view: all neighbours from which a bilinear resize makes the clicked pixel of the photo
+CERTAIN = 2.0  # logit, a probability of 0.88
 KEY_LEVELS = (2, 3)  # strides 8 and 16: keys are made of these, similarity maps join the guidance there
 BLOCKS = ((), (3,), (5, 5), (5, 5), (5,))  # kernels of the decoder's blocks, by level
 
@@ -169,7 +171,7 @@ class ClickLiteNet(Variants, ClickNetwork):
         """
         height, width = prev_mask.shape[-2:]
         logits = self._decode(state, self._guidance(state, self._maps(clicks, prev_mask)))
-        return Prediction(logits[..., :height, :width], state=state)
+        return Prediction(obeyed(logits[..., :height, :width], clicks), state=state)
 
     def _maps(self, clicks: Clicks, prev_mask: Tensor) -> Tensor:
         """(B, 4, H, W): disks of both signs, the mask shown last, and 1 everywhere where there was one."""
@@ -214,6 +216,14 @@ class ClickLiteNet(Variants, ClickNetwork):
                 x = x + self.guides[level - 1](guides[level - 1])
             x = self.blocks[level](F.relu(x))
         return larger(self.head(x).float())
+
+
+def obeyed(logits: Tensor, clicks: Clicks) -> Tensor:
+    """Logits (B, 1, H, W) that agree with every click's sign at its own place: a person has said what is there."""
+    disks = disk_maps(clicks, (logits.shape[-2], logits.shape[-1]), OBEYED)
+    inside, outside = disks[:, :1] > 0, disks[:, 1:] > 0
+    logits = torch.where(inside, logits.clamp_min(CERTAIN), logits)
+    return torch.where(outside, logits.clamp_max(-CERTAIN), logits)
 
 
 def _filled(maps: Tensor) -> Tensor:
