@@ -1,7 +1,8 @@
 """Every method takes two training steps on real photos (BSDS500) and is measured on real objects (GrabCut).
 
-The same small networks as on Shapes (`make smoke-METHOD`); and every row of the papers' tables with more than one overlay,
-as `clicklab tables --scale tiny` trains it (rows of one overlay are marked slow: tests/test_experiments.py has them all).
+The same small networks as on Shapes (`make smoke-METHOD`); and every row of the papers' tables with more than one
+overlay, as `clicklab tables --scale tiny` trains it (rows of one overlay are marked slow: tests/test_experiments.py has
+them all).
 """
 
 from __future__ import annotations
