@@ -10,6 +10,7 @@ import re
 import matplotlib.image
 import numpy as np
 import pytest
+from runs import results_of, write_run
 
 from clicklab.commands.main import main
 from clicklab.evaluation.protocol import EvaluationProtocol
@@ -18,7 +19,6 @@ from clicklab.visualize.published import published_rows, read_catalog
 from clicklab.visualize.results_file import read_run
 from clicklab.visualize.run_differences import differences
 from clicklab.visualize.table_formats import as_csv, as_latex, as_markdown, as_text
-from runs import results_of, write_run
 
 ONE, TWO = {"GrabCut": [1, 2, 3, 0], "Berkeley": [2, 2]}, {"GrabCut": [1, 1, 1, 4], "Berkeley": [5, 2]}
 
