@@ -33,6 +33,8 @@ TARGETS = {
     "stuff_prob": 0.0,
     "min_object_area": 40,
     "keep_background_prob": 0.0,
+    "min_part_area": 0,  # FocalClick's and VTMR's own are for larger crops
+    "max_share": 1.0,
 }
 METRICS = ("NoC@85", "NoC@90", "NoC@95")
 

@@ -17,7 +17,7 @@ from clicklab.commands.main import main
 from clicklab.commands.sweep import overlay_files
 from clicklab.sweeps.spec import for_wandb, read_sweep
 from clicklab.sweeps.study import OWNER, evaluation_rows, finished, open_study, rows_of, run_study
-from clicklab.sweeps.trial import TrialFailed, last_logged, trial_folder, wait_for_orphan
+from clicklab.sweeps.trial import TrialFailed, last_logged, taken, trial_folder
 from clicklab.visualize.sweeps import sweep_figure
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
@@ -159,14 +159,22 @@ def test_data_of_the_block_evaluate_are_asked_for_before_any_training(tmp_path, 
     assert "--no-evaluate" in unset and "--no-evaluate" in missing and not (tmp_path / "out").exists()
 
 
-def test_a_training_that_outlived_its_worker_is_waited_for(tmp_path):
-    """Killed by force, a worker leaves its training alone: whoever takes the trial up again must not be refused."""
-    holding = "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); "
-    holding += "print(1, flush=True); time.sleep(1)"
-    with subprocess.Popen([sys.executable, "-c", holding, str(tmp_path / ".lock")], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stdout.readline()
-        wait_for_orphan(tmp_path, every=0.05)
-        assert process.wait() == 0  # it had ended, or was about to
+def test_a_training_that_outlived_its_killed_worker_is_waited_for(tmp_path):
+    """The worker is killed when it has just begun a training; who takes the trial up again finds that ended."""
+    worker = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from clicklab.sweeps.trial import taken
+folder = Path(sys.argv[1])
+with taken(folder) as inherited:
+    training = "import sys, time; time.sleep(1); open(sys.argv[1], 'w').close()"
+    subprocess.Popen([sys.executable, "-c", training, str(folder / "ended")], pass_fds=inherited)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", worker, str(tmp_path)])
+    assert killed.returncode == -9
+    with taken(tmp_path):
+        assert (tmp_path / "ended").exists()
 
 
 def test_mistakes_end_in_one_line(tmp_path, capsys):
@@ -188,7 +196,7 @@ def test_the_command_runs_trials_measures_them_and_writes_its_files(tmp_path, mo
 
     calls = []
 
-    def fake(words, folder, environment):
+    def fake(words, folder, environment, inherited=()):
         calls.append((words, environment))
         folder.mkdir(parents=True, exist_ok=True)
         if words[0] == "fit":

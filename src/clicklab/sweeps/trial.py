@@ -9,14 +9,15 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from clicklab.sweeps.spec import Sweep
 
 LOG = "log.txt"
+LOCK = ".trial"  # in a trial's folder: held by who works there
 
 
 class TrialFailed(Exception):
@@ -46,33 +47,36 @@ def train(sweep: Sweep, values: Mapping[str, Any], overlays: Sequence[str], fold
     """
     words = sweep.words(values, overlays)
     words += [f"--trainer.default_root_dir={folder}", "--ckpt_path=last"]
-    wait_for_orphan(folder)
-    _run(words, folder, {"WANDB_RUN_GROUP": group})
+    with taken(folder) as inherited:
+        _run(words, folder, {"WANDB_RUN_GROUP": group}, inherited)
     found = last_logged(folder, sweep.metric)
     if found is None:
         raise TrialFailed(f"{folder} logged no {sweep.metric}: does the recipe measure it after training?")
     return found
 
 
-def wait_for_orphan(folder: Path, every: float = 2.0) -> None:
-    """Waits while a training goes on in a folder: that of a worker which was killed by force and could not end it.
+@contextmanager
+def taken(folder: Path) -> Generator[tuple[int, ...]]:
+    """Has a trial's folder for this worker alone, and waits until it is free.
+
+    The lock is handed to the trial's training, from its first moment on: of a worker that was killed by force it stays
+    as long as the training that it began goes on.
 
     Args:
-        folder: of the trial; its `.lock` is held by the process that trains there.
-        every: seconds between two looks.
+        folder: of the trial.
+
+    Yields:
+        The file descriptors that a command must inherit; none where there are no such locks (Windows).
     """
     try:
-        import fcntl  # Windows has none, and then `fit` takes no lock either
+        import fcntl
     except ImportError:
+        yield ()
         return
-    lock = folder / ".lock"
-    while lock.exists():
-        with lock.open("a") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                time.sleep(every)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield (file.fileno(),)
 
 
 def evaluate(sweep: Sweep, folder: Path) -> list[dict[str, Any]]:
@@ -105,11 +109,11 @@ def last_logged(folder: Path, metric: str) -> float | None:
     return found
 
 
-def _run(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+def _run(words: Sequence[str], folder: Path, environment: Mapping[str, str], inherited: tuple[int, ...] = ()) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOG).open("a", encoding="utf-8") as file:
         command = [sys.executable, "-m", "clicklab.commands.main", *words]
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | environment)
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | environment, pass_fds=inherited)
         try:
             code = process.wait()
         except BaseException:  # Ctrl-C: the run keeps what it has; wait until it has written it
